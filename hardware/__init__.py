@@ -1,0 +1,1 @@
+"""Robots reached over ROS 2."""

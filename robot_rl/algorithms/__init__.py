@@ -1,0 +1,1 @@
+"""Learners. Each file reads like its paper."""
