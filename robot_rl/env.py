@@ -1,0 +1,263 @@
+"""A robot and a task as a Gymnasium environment, one at a time or many in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from robot_rl.errors import ConfigurationError, InvalidInput
+from robot_rl.interaction import Interaction, Outcome
+from robot_rl.robot import BatchRobot, Robot, RobotState, Snapshot
+from robot_rl.task import Task
+
+Array = NDArray[np.floating]
+
+
+def _spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
+    observation = gymnasium.spaces.Box(-np.inf, np.inf, (task.layout.size,), np.float32)
+    action = gymnasium.spaces.Box(-1.0, 1.0, (task.spec.action.size,), np.float32)
+    return observation, action
+
+
+def _limit_in_ticks(task: Task, time_limit: float | None) -> int:
+    seconds = task.time_limit if time_limit is None else time_limit
+    ticks = round(seconds * task.spec.control_rate)
+    if ticks < 1:
+        raise ConfigurationError(f"time limit of {seconds:g} s is shorter than one control tick of {task.spec.control_dt:g} s")
+    return ticks
+
+
+class RobotEnv(gymnasium.Env[Array, Array]):
+    """`Robot x Task` as a Gymnasium environment.
+
+    Observations are raw SI values in the order of `observation_layout`, float32. Actions lie in [-1, 1]. An episode is
+    truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
+
+    `info` carries `reward_terms` (name -> weighted value), `safety` (failed checks of this tick) and the `applied` command.
+    """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(
+        self,
+        robot: Robot,
+        task: Task,
+        time_limit: float | None = None,
+        render_mode: str | None = None,
+        camera: Callable[[Robot], Callable[[], NDArray[np.uint8]]] | None = None,
+    ) -> None:
+        """Puts a robot and a task together.
+
+        Args:
+            robot: where to act.
+            task: what to do; built for the same robot.
+            time_limit: s; the task's own by default.
+            render_mode: `rgb_array` or None.
+            camera: makes the function that renders a frame (height, width, 3); needed with `rgb_array`.
+
+        Raises:
+            MissingSensor: the robot does not provide what the reward needs.
+            ConfigurationError: the task was made for another robot.
+        """
+        if task.spec.digest != robot.spec.digest:
+            raise ConfigurationError(f"task {task.name!r} was made for robot {task.spec.name!r}, not for {robot.spec.name!r}")
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigurationError(f"unknown render_mode {render_mode!r}; allowed: rgb_array, None")
+        if render_mode and camera is None:
+            raise ConfigurationError("render_mode 'rgb_array' needs a camera")
+        task.check_robot(robot.provides)
+        self.robot, self.task = robot, task
+        self.observation_layout = task.layout
+        self.observation_space, self.action_space = _spaces(task)
+        self.render_mode = render_mode
+        self._camera = camera
+        self._frame: Callable[[], NDArray[np.uint8]] | None = None
+        self._interaction = Interaction(task)
+        self._limit = _limit_in_ticks(task, time_limit)
+        self._tick = 0
+        self._running = False
+
+    @property
+    def state(self) -> RobotState:
+        """The robot's last reading."""
+        return self._interaction.state
+
+    @property
+    def goal(self) -> Array:
+        """The goal of this episode, (g,)."""
+        return self._interaction.goal
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Begins an episode; `options={"goal": (g,)}` sets the goal instead of sampling it."""
+        super().reset(seed=seed)
+        goal = _given_goal(self.task, options)
+        start = self.task.sample_start(self.np_random)
+        sampled = self.task.sample_goal(self.np_random)
+        state = self.robot.reset(start, self.np_random)
+        self._interaction.reset(state, start.joint_position, sampled if goal is None else goal)
+        self._tick, self._running = 0, True
+        return self._interaction.observation(), {}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Runs one control tick.
+
+        Args:
+            action: (d,) in [-1, 1]; values beyond are clipped.
+
+        Raises:
+            InvalidInput: the action has another shape or is not finite.
+        """
+        if not self._running:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        state = self.robot.step(self._interaction.command(action))
+        outcome = self._interaction.finish(state)
+        self._tick += 1
+        terminated = bool(outcome.terminated)
+        truncated = self._tick >= self._limit and not terminated
+        self._running = not (terminated or truncated)
+        info = {
+            "reward_terms": {name: float(value) for name, value in outcome.terms.items()},
+            "safety": dict.fromkeys(outcome.safety, 1),
+            "applied": outcome.applied,
+        }
+        return self._interaction.observation(), float(outcome.reward), terminated, truncated, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A frame (height, width, 3), or None without a render mode."""
+        if self._camera is None or self.render_mode is None:
+            return None
+        if self._frame is None:
+            self._frame = self._camera(self.robot)
+        return self._frame()
+
+    def close(self) -> None:
+        """Stops and releases the robot."""
+        self.robot.stop()
+        self.robot.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that decides how the episode and those after it go on."""
+        if not isinstance(self.robot, Snapshot):
+            raise ConfigurationError(f"robot {self.robot.spec.name!r} cannot be saved in the middle of an episode")
+        return {
+            "robot": self.robot.snapshot(),
+            "interaction": self._interaction.snapshot(),
+            "rng": self.np_random.bit_generator.state,
+            "tick": self._tick,
+            "running": self._running,
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Puts a snapshot back; the environment then goes on as the saved one would have."""
+        if self._interaction.fresh:
+            self.reset()
+        self.robot.restore(snapshot["robot"])  # type: ignore[attr-defined]
+        self._interaction.restore(snapshot["interaction"])
+        self.np_random.bit_generator.state = snapshot["rng"]
+        self._tick, self._running = int(snapshot["tick"]), bool(snapshot["running"])
+
+
+class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
+    """Many copies of one robot with the same task, stepped together.
+
+    A copy whose episode ends is reset in the same step: the observation returned is the new episode's first one, and
+    `info["final_obs"]` holds the last one of the old.
+    """
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(self, robot: BatchRobot, task: Task, time_limit: float | None = None) -> None:
+        """Args: robot: a batch of copies; task: made for the same robot; time_limit: s, the task's own by default."""
+        if task.spec.digest != robot.spec.digest:
+            raise ConfigurationError(f"task {task.name!r} was made for robot {task.spec.name!r}, not for {robot.spec.name!r}")
+        task.check_robot(robot.provides)
+        self.robot, self.task = robot, task
+        self.num_envs = robot.count
+        self.observation_layout = task.layout
+        self.single_observation_space, self.single_action_space = _spaces(task)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._interaction = Interaction(task, (self.num_envs,))
+        self._limit = _limit_in_ticks(task, time_limit)
+        self._ticks = np.zeros(self.num_envs, dtype=np.int64)
+        self._all = np.arange(self.num_envs)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Begins an episode in every copy; all copies draw from one generator, so `seed` is one number."""
+        if isinstance(seed, (list, tuple)):
+            seed = seed[0]
+        super().reset(seed=seed)
+        self._begin(self._all, _given_goal(self.task, options))
+        return self._interaction.observation(), {}
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Runs one control tick in every copy; actions (num_envs, d) in [-1, 1]."""
+        state = self.robot.step(self._interaction.command(actions))
+        outcome: Outcome = self._interaction.finish(state)
+        self._ticks += 1
+        truncated = (self._ticks >= self._limit) & ~outcome.terminated
+        ended = outcome.terminated | truncated
+        info: dict[str, Any] = {"reward_terms": outcome.terms, "safety": outcome.safety, "applied": outcome.applied}
+        if ended.any():
+            last = self._interaction.observation()
+            final = np.empty(self.num_envs, dtype=object)
+            for i in np.flatnonzero(ended):
+                final[i] = last[i]
+            info |= {"final_obs": final, "_final_obs": ended.copy()}
+            self._begin(np.flatnonzero(ended))
+        reward = np.asarray(outcome.reward, dtype=np.float64)
+        return self._interaction.observation(), reward, outcome.terminated, truncated, info
+
+    def _begin(self, rows: NDArray[np.intp], goal: Array | None = None) -> None:
+        starts = [self.task.sample_start(self.np_random) for _ in rows]
+        goals = np.stack([self.task.sample_goal(self.np_random) for _ in rows])
+        if goal is not None:
+            goals[:] = goal
+        state = self.robot.reset(rows, starts, self.np_random)
+        self._interaction.reset(state, np.stack([start.joint_position for start in starts]), goals, rows)
+        self._ticks[rows] = 0
+
+    def close_extras(self, **_kwargs: Any) -> None:
+        """Releases the robots."""
+        self.robot.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that decides how the episodes go on."""
+        if not isinstance(self.robot, Snapshot):
+            raise ConfigurationError(f"robot {self.robot.spec.name!r} cannot be saved in the middle of an episode")
+        return {
+            "robot": self.robot.snapshot(),
+            "interaction": self._interaction.snapshot(),
+            "rng": self.np_random.bit_generator.state,
+            "ticks": self._ticks.copy(),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Puts a snapshot back."""
+        if self._interaction.fresh:
+            self.reset()
+        self.robot.restore(snapshot["robot"])  # type: ignore[attr-defined]
+        self._interaction.restore(snapshot["interaction"])
+        self.np_random.bit_generator.state = snapshot["rng"]
+        self._ticks[:] = snapshot["ticks"]
+
+
+def _given_goal(task: Task, options: dict[str, Any] | None) -> Array | None:
+    if not options or "goal" not in options:
+        return None
+    goal = np.asarray(options["goal"], dtype=np.float64)
+    if goal.shape != (len(task.goal_labels),) or not np.isfinite(goal).all():
+        raise InvalidInput(
+            f"goal of task {task.name!r}: expected {len(task.goal_labels)} finite numbers "
+            f"({', '.join(task.goal_labels)}), got {options['goal']!r}"
+        )
+    return goal
+

@@ -1,0 +1,143 @@
+"""What a robot is to the rest of the project: a state that comes out, a command that goes in.
+
+Arrays have any leading batch shape, written `...`: `()` for one robot, `(N,)` for a batch of N. `n` is the number of joints,
+in the order of `RobotSpec.joint_names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_rl import rotation
+from robot_rl.spec import RobotSpec
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """Where an object in the workspace is and how it moves."""
+
+    position: Array
+    """(..., 3), m, world frame."""
+    orientation_xyzw: Array
+    """(..., 4), body to world."""
+    linear_velocity: Array
+    """(..., 3), m/s, world frame."""
+    angular_velocity: Array
+    """(..., 3), rad/s, world frame."""
+
+
+@dataclass(frozen=True)
+class RobotState:
+    """One reading of all sensors; a quantity the robot does not have is None."""
+
+    stamp: float
+    """s, since the robot's last reset in simulation, of the robot's clock on hardware."""
+    joint_position: Array
+    """(..., n), rad or m."""
+    joint_velocity: Array
+    """(..., n), rad/s or m/s."""
+    joint_effort: Array | None = None
+    """(..., n), N m or N."""
+    orientation_xyzw: Array | None = None
+    """(..., 4), base frame to world frame."""
+    angular_velocity: Array | None = None
+    """(..., 3), rad/s, base frame."""
+    linear_acceleration: Array | None = None
+    """(..., 3), m/s^2, base frame, as an accelerometer gives it: +9.81 upwards at rest."""
+    base_position: Array | None = None
+    """(..., 3), m, world frame."""
+    base_linear_velocity: Array | None = None
+    """(..., 3), m/s, base frame."""
+    contacts: Array | None = None
+    """(..., feet), normal force in N of each foot, in the order of `RobotSpec.feet`."""
+    objects: Mapping[str, ObjectState] = field(default_factory=dict)
+    applied: Array | None = None
+    """(..., n), rad or m: the joint command of the last step, after all limits."""
+
+    @cached_property
+    def gravity(self) -> Array:
+        """Unit direction of gravity in the base frame, (..., 3)."""
+        if self.orientation_xyzw is None:
+            raise ValueError("this state has no orientation, so the direction of gravity is unknown")
+        return rotation.gravity_in_body(self.orientation_xyzw)
+
+
+@dataclass(frozen=True)
+class JointCommand:
+    """What the actuators get."""
+
+    position: Array
+    """(..., n), rad or m: position targets of the joint controllers."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How an episode begins. Simulation teleports there; hardware moves there slowly and checks."""
+
+    joint_position: Array
+    """(n,), rad or m."""
+    base_yaw: float = 0.0
+    """rad."""
+    object_yaw: Mapping[str, float] = field(default_factory=dict)
+    """rad by object name, about the world's vertical."""
+
+
+@runtime_checkable
+class Robot(Protocol):
+    """One robot, simulated or real."""
+
+    spec: RobotSpec
+    provides: frozenset[str]
+    """Names of the quantities in its RobotState: the spec's sensors, and in simulation what only a simulator knows."""
+
+    def reset(self, start: Start, rng: np.random.Generator) -> RobotState:
+        """Brings the robot to `start` and reads it; `rng` feeds sensor noise until the next reset."""
+
+    def step(self, command: JointCommand) -> RobotState:
+        """Applies a command and returns the state at the next control tick."""
+
+    def stop(self) -> None:
+        """Makes the robot safe. May be called any number of times, in any state."""
+
+    def close(self) -> None:
+        """Releases what the robot holds. May be called any number of times."""
+
+
+@runtime_checkable
+class BatchRobot(Protocol):
+    """Several copies of one robot that step together; arrays lead with (count,)."""
+
+    spec: RobotSpec
+    provides: frozenset[str]
+    count: int
+
+    def reset(self, index: int, start: Start, rng: np.random.Generator) -> None:
+        """Brings copy `index` to `start`; `rng` feeds that copy's noise until its next reset."""
+
+    def state(self) -> RobotState:
+        """Reads all copies, without stepping."""
+
+    def step(self, command: JointCommand) -> RobotState:
+        """Applies the commands, (count, n), and returns the states at the next control tick."""
+
+    def close(self) -> None:
+        """Releases what the robots hold. May be called any number of times."""
+
+
+@runtime_checkable
+class Snapshot(Protocol):
+    """Something whose whole state can be saved and put back, so that a resumed run goes on exactly."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as arrays and JSON values."""
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Puts a snapshot back."""

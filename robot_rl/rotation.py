@@ -1,0 +1,115 @@
+"""Rotations as unit quaternions in xyzw order; the only place that reorders quaternions.
+
+ROS, PyBullet and SciPy write xyzw, MuJoCo writes wxyz. Inside this project every quaternion is xyzw and turns vectors of
+the body frame into the world frame. All functions take any leading batch shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+
+def from_wxyz(quaternion: Array) -> Array:
+    """Reorders (..., 4) from wxyz to xyzw."""
+    return quaternion[..., [1, 2, 3, 0]]
+
+
+def to_wxyz(quaternion: Array) -> Array:
+    """Reorders (..., 4) from xyzw to wxyz."""
+    return quaternion[..., [3, 0, 1, 2]]
+
+
+def gravity_in_body(quaternion: Array) -> Array:
+    """Direction of gravity seen from the body.
+
+    Args:
+        quaternion: body orientation, xyzw, (..., 4).
+
+    Returns:
+        Unit vector in the body frame, (..., 3); (0, 0, -1) when upright.
+    """
+    x, y, z, w = quaternion[..., 0], quaternion[..., 1], quaternion[..., 2], quaternion[..., 3]
+    down = np.empty((*quaternion.shape[:-1], 3))
+    # Minus the third row of the rotation matrix.
+    down[..., 0] = 2.0 * (w * y - x * z)
+    down[..., 1] = -2.0 * (y * z + w * x)
+    down[..., 2] = 2.0 * (x * x + y * y) - 1.0
+    return down
+
+
+def rotate(quaternion: Array, vector: Array) -> Array:
+    """Turns a body-frame vector (..., 3) into the world frame by an xyzw quaternion (..., 4)."""
+    return _rotated(quaternion, vector, 1.0)
+
+
+def rotate_inverse(quaternion: Array, vector: Array) -> Array:
+    """Turns a world-frame vector (..., 3) into the body frame by an xyzw quaternion (..., 4)."""
+    return _rotated(quaternion, vector, -1.0)
+
+
+def _rotated(quaternion: Array, vector: Array, sign: float) -> Array:
+    # v + w t + q x t with t = 2 q x v; written by component because np.cross costs more than all of this.
+    x, y, z, w = sign * quaternion[..., 0], sign * quaternion[..., 1], sign * quaternion[..., 2], quaternion[..., 3]
+    a, b, c = vector[..., 0], vector[..., 1], vector[..., 2]
+    t0, t1, t2 = 2.0 * (y * c - z * b), 2.0 * (z * a - x * c), 2.0 * (x * b - y * a)
+    out = np.empty((*np.shape(a), 3))
+    out[..., 0] = a + w * t0 + y * t2 - z * t1
+    out[..., 1] = b + w * t1 + z * t0 - x * t2
+    out[..., 2] = c + w * t2 + x * t1 - y * t0
+    return out
+
+
+def multiply(left: Array, right: Array) -> Array:
+    """Composes two rotations: `right` first, then `left`; xyzw, (..., 4)."""
+    ax, ay, az, aw = left[..., 0], left[..., 1], left[..., 2], left[..., 3]
+    bx, by, bz, bw = right[..., 0], right[..., 1], right[..., 2], right[..., 3]
+    return np.stack(
+        [
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        ],
+        axis=-1,
+    )
+
+
+def conjugate(quaternion: Array) -> Array:
+    """Inverse rotation of a unit quaternion xyzw, (..., 4)."""
+    return quaternion * np.array([-1.0, -1.0, -1.0, 1.0])
+
+
+def perturb(quaternion: Array, angle: Array) -> Array:
+    """Turns an orientation by a small body-frame rotation vector.
+
+    Args:
+        quaternion: xyzw, (..., 4).
+        angle: rotation vector in rad, (..., 3), small (first order in the angle, then normalised).
+
+    Returns:
+        Unit quaternion xyzw, (..., 4).
+    """
+    small = np.concatenate([0.5 * angle, np.ones((*angle.shape[:-1], 1))], axis=-1)
+    turned = multiply(quaternion, small)
+    return turned / np.sqrt((turned * turned).sum(-1, keepdims=True))
+
+
+def yaw(quaternion: Array) -> Array:
+    """Heading about the world's vertical in rad, (...,), in (-pi, pi]."""
+    x, y, z, w = quaternion[..., 0], quaternion[..., 1], quaternion[..., 2], quaternion[..., 3]
+    return np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+
+
+def from_yaw(angle: Array | float) -> Array:
+    """Quaternion xyzw (..., 4) of a turn about the vertical by `angle` rad (...,)."""
+    half = 0.5 * np.asarray(angle, dtype=float)
+    zero = np.zeros_like(half)
+    return np.stack([zero, zero, np.sin(half), np.cos(half)], axis=-1)
+
+
+def wrap(angle: Array) -> Array:
+    """Wraps rad to [-pi, pi)."""
+    return (angle + np.pi) % (2.0 * np.pi) - np.pi

@@ -1,0 +1,364 @@
+"""RobotSpec: all that the project knows of a robot, read from one YAML file and checked key by key.
+
+docs/robots.md describes the file. A spec holds numbers only; nothing here loads a simulator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.section import Section
+
+Array = NDArray[np.floating]
+
+SENSORS = (
+    "joint_position",
+    "joint_velocity",
+    "joint_effort",
+    "orientation",
+    "angular_velocity",
+    "linear_acceleration",
+    "base_position",
+    "base_linear_velocity",
+    "contacts",
+    "objects",
+)
+"""Everything a robot can sense; each is a field of RobotState."""
+
+FLOATING_ONLY = ("orientation", "angular_velocity", "linear_acceleration", "base_position", "base_linear_velocity")
+RESPONSES = ("off", "warn", "clamp", "stop")
+BUILTIN = Path(__file__).parent / "robots"
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """How a policy's action in [-1, 1]^d becomes a joint command: position = home + mixing (scale * action)."""
+
+    coordinates: tuple[str, ...]
+    """Name of each action component."""
+    scale: Array
+    """(d,), rad or m per unit of action."""
+    mixing: Array
+    """(n, d), joint displacement per unit of each coordinate."""
+
+    @property
+    def size(self) -> int:
+        """d, the number of action components."""
+        return len(self.coordinates)
+
+
+@dataclass(frozen=True)
+class SimulationSpec:
+    """What a simulator needs beside the robot itself."""
+
+    model: str
+    """Path of an MJCF or URDF file, or `menagerie:NAME`."""
+    physics_dt: float
+    """s."""
+    cone: str
+    """Friction cone: pyramidal or elliptic."""
+    integrator: str
+    """euler or implicitfast."""
+    impratio: float
+    """Ratio of frictional to normal constraint impedance."""
+    actuator_delay: float
+    """s, from a command to its effect."""
+    base_height: float
+    """m, of the base above the ground at home."""
+    base_body: str
+    """Body that carries the IMU; the root of a floating base."""
+    imu_site: str
+    """Site of the IMU; the base body's origin where the model has none of that name."""
+    foot_geoms: tuple[str, ...]
+    """Geometry of each foot, in the order of `feet`."""
+    truth: tuple[str, ...]
+    """Quantities only the simulator knows, for rewards, never for the policy."""
+
+
+@dataclass(frozen=True)
+class SafetySpec:
+    """Limits that the supervisor keeps, each with its response (off, warn, clamp, stop) and its bound."""
+
+    joint_position: str
+    command_step: str
+    command_step_limit: Array
+    """(n,), rad or m: largest change of a joint command from tick to tick."""
+    joint_velocity: str
+    tilt: str
+    tilt_limit: float
+    """rad between the base's up and the world's up."""
+    height: str
+    height_limit: float
+    """m, lowest base height; used where the height is known."""
+
+
+@dataclass(frozen=True)
+class RobotSpec:
+    """One robot. Joint arrays are (n,), read-only, in the order of `joint_names`."""
+
+    name: str
+    description: str
+    base: str
+    """floating or fixed."""
+    control_rate: float
+    """Hz."""
+    joint_names: tuple[str, ...]
+    lower: Array
+    """rad or m."""
+    upper: Array
+    """rad or m."""
+    velocity_limit: Array
+    """rad/s or m/s."""
+    effort_limit: Array
+    """N m or N."""
+    home: Array
+    """rad or m."""
+    kp: Array
+    """N m/rad or N/m."""
+    kd: Array
+    """N m s/rad or N s/m."""
+    feet: tuple[str, ...]
+    objects: tuple[str, ...]
+    """Names of the objects in the workspace; bodies of the same name in the simulated model."""
+    sensors: Mapping[str, float]
+    """Noise of each sensor the robot has: one standard deviation in the sensor's unit."""
+    action: ActionSpec
+    simulation: SimulationSpec
+    safety: SafetySpec
+    source: str
+    """The file this spec was read from, as given."""
+    digest: str
+    """SHA-256 of what the file says, so that a policy can tell whether it was made for this robot."""
+
+    @property
+    def joints(self) -> int:
+        """n, the number of actuated joints."""
+        return len(self.joint_names)
+
+    @property
+    def control_dt(self) -> float:
+        """s between control ticks."""
+        return 1.0 / self.control_rate
+
+    @property
+    def substeps(self) -> int:
+        """Physics steps per control tick."""
+        return round(self.control_dt / self.simulation.physics_dt)
+
+
+def builtin_robots() -> tuple[str, ...]:
+    """Names of the robots that come with the project."""
+    return tuple(sorted(path.stem for path in BUILTIN.glob("*.yaml")))
+
+
+def load_robot(name_or_path: str | Path) -> RobotSpec:
+    """Reads a robot by its built-in name or from a YAML file.
+
+    Args:
+        name_or_path: `go2`, or the path of a YAML file (anything with a slash or ending in .yaml or .yml).
+
+    Raises:
+        UnknownName: no built-in robot of that name.
+        ConfigurationError: the file is missing or wrong; the message names the key.
+    """
+    text = str(name_or_path)
+    if text.endswith((".yaml", ".yml")) or "/" in text:
+        path = Path(text)
+    elif text in builtin_robots():
+        path = BUILTIN / f"{text}.yaml"
+    else:
+        raise UnknownName.of("robot", text, builtin_robots(), "(or give the path of a robot's YAML file)")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read robot file {text}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"robot file {text} is not valid YAML: {' '.join(str(error).split())}") from error
+    return parse_robot(values, where=path.name, folder=path.parent, source=text)
+
+
+def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, source: str = "") -> RobotSpec:
+    """Checks the content of a robot file and builds its spec.
+
+    Args:
+        values: the file's content.
+        where: what to call the file in messages.
+        folder: where the file lies; the simulated model's path is relative to it.
+        source: the file as the user named it.
+    """
+    top = Section(values, where)
+    base = top.choice("base", ("floating", "fixed"))
+    control_rate = top.number("control_rate", above=0.0)
+    joints = top.section("joints")
+    names = tuple(joints.keys())
+    if not names:
+        raise ConfigurationError(f"{joints.where}: expected at least one joint")
+    columns = _joint_columns(joints, names)
+    feet = top.texts("feet", ())
+    objects = top.texts("objects", ())
+    sensors = _sensors(top.section("sensors"), base, feet, objects)
+    spec = RobotSpec(
+        name=top.text("name"),
+        description=top.text("description"),
+        base=base,
+        control_rate=control_rate,
+        joint_names=names,
+        feet=feet,
+        objects=objects,
+        sensors=sensors,
+        action=_action(top.section("action"), names, columns),
+        simulation=_simulation(top.section("simulation"), control_rate, feet, base, objects, folder),
+        safety=_safety(top.section("safety", {}), columns["velocity_limit"] / control_rate, base),
+        source=source,
+        digest=hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest(),
+        **columns,
+    )
+    top.finish()
+    return spec
+
+
+def _joint_columns(joints: Section, names: tuple[str, ...]) -> dict[str, Array]:
+    rows = []
+    for name in names:
+        joint = joints.section(name)
+        row = {
+            "lower": joint.number("lower"),
+            "upper": joint.number("upper"),
+            "velocity_limit": joint.number("velocity", above=0.0),
+            "effort_limit": joint.number("effort", above=0.0),
+            "home": joint.number("home"),
+            "kp": joint.number("kp", above=0.0),
+            "kd": joint.number("kd", at_least=0.0),
+        }
+        joint.finish()
+        if row["lower"] >= row["upper"]:
+            raise ConfigurationError(
+                f"{joint.where}: lower {row['lower']:g} must be below upper {row['upper']:g}; are they the wrong way round?"
+            )
+        if not row["lower"] <= row["home"] <= row["upper"]:
+            raise ConfigurationError(
+                f"{joint.where}.home: {row['home']:g} lies outside the limits {row['lower']:g} to {row['upper']:g}"
+            )
+        rows.append(row)
+    return {key: _frozen([row[key] for row in rows]) for key in rows[0]}
+
+
+def _sensors(section: Section, base: str, feet: tuple[str, ...], objects: tuple[str, ...]) -> dict[str, float]:
+    sensors = {}
+    for name in section.keys():
+        if name not in SENSORS:
+            raise UnknownName.of("sensor", name, SENSORS, f"in {section.where}")
+        sensor = section.section(name)
+        sensors[name] = sensor.number("noise", 0.0, at_least=0.0)
+        sensor.finish()
+    for needed in ("joint_position", "joint_velocity"):
+        if needed not in sensors:
+            raise ConfigurationError(f"{section.where}: missing key {needed!r}; every robot senses its joints")
+    _check_possible(tuple(sensors), base, feet, objects, section.where)
+    return sensors
+
+
+def _check_possible(names: tuple[str, ...], base: str, feet: tuple[str, ...], objects: tuple[str, ...], where: str) -> None:
+    for name in names:
+        if name in FLOATING_ONLY and base == "fixed":
+            raise ConfigurationError(f"{where}: {name!r} needs a floating base, but this robot's base is fixed")
+        if name == "contacts" and not feet:
+            raise ConfigurationError(f"{where}: 'contacts' needs the key 'feet' with the names of the feet")
+        if name == "objects" and not objects:
+            raise ConfigurationError(f"{where}: 'objects' needs the key 'objects' with their names")
+
+
+def _action(section: Section, names: tuple[str, ...], columns: dict[str, Array]) -> ActionSpec:
+    section.choice("kind", ("position",))
+    if "coordinates" in section:
+        given = section.section("coordinates")
+        coordinates = tuple(given.keys())
+        mixing = np.zeros((len(names), len(coordinates)))
+        for column, coordinate in enumerate(coordinates):
+            weights = given.section(coordinate)
+            for joint in weights.keys():
+                if joint not in names:
+                    raise UnknownName.of("joint", joint, names, f"in {weights.where}")
+                mixing[names.index(joint), column] = weights.number(joint)
+    else:
+        coordinates, mixing = names, np.eye(len(names))
+    scale = section.value("scale")
+    if isinstance(scale, Mapping):
+        values = section.section("scale")
+        scales = [values.number(coordinate, above=0.0) for coordinate in coordinates]
+        values.finish()
+    else:
+        scales = [section.number("scale", above=0.0)] * len(coordinates)
+    section.finish()
+    return ActionSpec(coordinates, _frozen(scales), _frozen(mixing))
+
+
+def _simulation(
+    section: Section, control_rate: float, feet: tuple[str, ...], base: str, objects: tuple[str, ...], folder: Path | None
+) -> SimulationSpec:
+    physics_rate = section.number("physics_rate", above=0.0)
+    substeps = physics_rate / control_rate
+    if abs(substeps - round(substeps)) > 1e-9 or substeps < 1:
+        raise ConfigurationError(
+            f"{section.where}.physics_rate: {physics_rate:g} Hz is not a multiple of control_rate {control_rate:g} Hz; "
+            f"nearest: {max(1, round(substeps)) * control_rate:g} Hz"
+        )
+    foot_geoms = section.section("foot_geoms", {foot: foot for foot in feet})
+    geoms = tuple(foot_geoms.text(foot) for foot in feet)
+    foot_geoms.finish()
+    truth = section.texts("truth", ())
+    for name in truth:
+        if name not in SENSORS:
+            raise UnknownName.of("quantity", name, SENSORS, f"in {section.where}.truth")
+    _check_possible(truth, base, feet, objects, f"{section.where}.truth")
+    model = section.text("model")
+    if not model.startswith("menagerie:") and folder is not None and not Path(model).is_absolute():
+        model = str((folder / model).resolve())
+    spec = SimulationSpec(
+        model=model,
+        physics_dt=1.0 / physics_rate,
+        cone=section.choice("cone", ("pyramidal", "elliptic"), "pyramidal"),
+        integrator=section.choice("integrator", ("euler", "implicitfast"), "euler"),
+        impratio=section.number("impratio", 1.0, above=0.0),
+        actuator_delay=section.number("actuator_delay", 0.0, at_least=0.0),
+        base_height=section.number("base_height", 0.0),
+        base_body=section.text("base_body", "base"),
+        imu_site=section.text("imu_site", "imu"),
+        foot_geoms=geoms,
+        truth=truth,
+    )
+    section.finish()
+    return spec
+
+
+def _safety(section: Section, default_step: Array, base: str) -> SafetySpec:
+    step_limit = section.optional_number("command_step_limit", above=0.0)
+    floating = base == "floating"
+    spec = SafetySpec(
+        joint_position=section.choice("joint_position", RESPONSES, "clamp"),
+        command_step=section.choice("command_step", RESPONSES, "clamp"),
+        command_step_limit=default_step if step_limit is None else _frozen(np.full(default_step.shape, step_limit)),
+        joint_velocity=section.choice("joint_velocity", ("off", "warn", "stop"), "warn"),
+        tilt=section.choice("tilt", ("off", "warn", "stop"), "stop" if floating else "off"),
+        tilt_limit=section.number("tilt_limit", 1.0, above=0.0),
+        height=section.choice("height", ("off", "warn", "stop"), "off"),
+        height_limit=section.number("height_limit", 0.0),
+    )
+    section.finish()
+    return spec
+
+
+def _frozen(values: Any) -> Array:
+    array = np.array(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array

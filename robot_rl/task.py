@@ -1,0 +1,116 @@
+"""What a task is: goals, observations, rewards and ends, as pure numpy over RobotState of any leading batch shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_rl.errors import MissingSensor
+from robot_rl.observation import ObservationLayout, build_layout, quantity_of
+from robot_rl.robot import RobotState, Start
+from robot_rl.spec import RobotSpec
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One control tick as a reward sees it."""
+
+    before: RobotState
+    action: Array
+    """(..., d), what the policy asked for."""
+    previous_action: Array
+    """(..., d), what it asked for one tick earlier."""
+    after: RobotState
+    goal: Array
+    """(..., g)."""
+
+
+@dataclass(frozen=True)
+class RewardTerm:
+    """One named summand of the reward."""
+
+    weight: float
+    value: Callable[[Step], Array]
+    """(...,), before weighting."""
+
+
+class Task:
+    """Base of all tasks. A subclass fills in the class attributes and methods; it never knows where the robot lives."""
+
+    name: str = ""
+    goal_labels: tuple[str, ...] = ()
+    """Name of each component of the goal."""
+    current: tuple[str, ...] = ()
+    """Quantities observed once; see `robot_rl.observation.QUANTITIES`."""
+    history: tuple[str, ...] = ()
+    """Quantities observed at each of the last `history_length` ticks."""
+    history_length: int = 1
+    time_limit: float = 20.0
+    """s."""
+    reward_needs: tuple[str, ...] = ()
+    """Quantities of RobotState that the reward and the end of an episode read."""
+
+    def __init__(self, spec: RobotSpec) -> None:
+        """Args: spec: the robot. Raises MissingSensor for an observation the robot cannot make."""
+        self.spec = spec
+        for name in (*self.current, *self.history):
+            quantity_of(name, spec)
+        self.layout: ObservationLayout = build_layout(
+            spec, self.goal_labels, self.current, self.history, self.history_length
+        )
+        self.terms: Mapping[str, RewardTerm] = self.reward_terms()
+
+    def check_robot(self, provides: frozenset[str]) -> None:
+        """Refuses a robot that cannot give what the reward needs.
+
+        Args:
+            provides: `Robot.provides`.
+        """
+        for name in self.reward_needs:
+            if name not in provides:
+                raise MissingSensor(
+                    f"the reward of task {self.name!r} needs {name!r}, which robot {self.spec.name!r} does not provide here; "
+                    f"it provides: {', '.join(sorted(provides))}"
+                )
+
+    def reward_terms(self) -> Mapping[str, RewardTerm]:
+        """The reward's summands by name."""
+        raise NotImplementedError(f"task {type(self).__name__} must define reward_terms")
+
+    def reward(self, step: Step) -> tuple[Array, dict[str, Array]]:
+        """The reward (...,) and its weighted terms by name, each (...,)."""
+        terms = {name: term.weight * term.value(step) for name, term in self.terms.items()}
+        return sum(terms.values()), terms  # type: ignore[return-value]
+
+    def terminated(self, state: RobotState, goal: Array) -> Array:
+        """(...,) bool: whether the task has ended for good; a time limit is not an end."""
+        return np.zeros(state.joint_position.shape[:-1], dtype=bool)
+
+    def sample_goal(self, rng: np.random.Generator) -> Array:
+        """A goal for one episode, (g,)."""
+        return np.zeros(len(self.goal_labels))
+
+    def sample_start(self, rng: np.random.Generator) -> Start:
+        """A start for one episode."""
+        return Start(joint_position=self.spec.home)
+
+    def success(self, steps: Mapping[str, Array]) -> bool | None:
+        """Whether an evaluation episode counts as a success; None where the task has no such notion.
+
+        Args:
+            steps: what `measure` gave at every tick, stacked, (T, ...).
+        """
+        return None
+
+    def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:
+        """What a person wants to know of a state, in SI, for evaluation; each (...,)."""
+        return {}
+
+    def summarise(self, steps: Mapping[str, Array]) -> dict[str, float]:
+        """Figures of one evaluation episode from the stacked measures, (T, ...)."""
+        return {name: float(np.mean(values)) for name, values in steps.items()}

@@ -1,0 +1,112 @@
+"""Walk with a commanded velocity, for any robot with a floating base and feet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_rl.robot import RobotState, Start
+from robot_rl.spec import RobotSpec
+from robot_rl.task import RewardTerm, Step, Task
+from robot_rl.tasks.rewards import action_change, effort, tilt
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class WalkSettings:
+    """Commands and reward weights."""
+
+    forward: tuple[float, float] = (0.6, 0.6)
+    """m/s, range of the commanded forward velocity."""
+    lateral: tuple[float, float] = (0.0, 0.0)
+    """m/s, range of the commanded velocity to the left."""
+    turn: tuple[float, float] = (0.0, 0.0)
+    """rad/s, range of the commanded yaw rate, positive to the left."""
+    start_noise: float = 0.05
+    """rad, largest joint displacement at the start of an episode."""
+
+
+class Walk(Task):
+    """Follow a velocity command (forward, left, turn) in the base frame.
+
+    The policy observes what a bare robot gives; the base velocity enters the reward alone.
+    """
+
+    name = "walk"
+    goal_labels = ("forward m/s", "left m/s", "turn rad/s")
+    current = ("goal",)
+    history = ("gravity", "angular_velocity", "joint_position", "joint_velocity", "previous_action")
+    history_length = 2
+    time_limit = 10.0
+    reward_needs = ("base_linear_velocity", "base_position", "orientation", "angular_velocity", "joint_effort")
+
+    def __init__(self, spec: RobotSpec, settings: WalkSettings | None = None) -> None:
+        """Args: spec: a robot with a floating base; settings: commands and weights."""
+        self.settings = settings or WalkSettings()
+        super().__init__(spec)
+
+    def sample_goal(self, rng: np.random.Generator) -> Array:
+        """(3,), uniform in the ranges of the settings."""
+        ranges = (self.settings.forward, self.settings.lateral, self.settings.turn)
+        return np.array([rng.uniform(*bounds) for bounds in ranges])
+
+    def sample_start(self, rng: np.random.Generator) -> Start:
+        """Home, a little displaced, facing any direction."""
+        noise = self.settings.start_noise * rng.uniform(-1.0, 1.0, self.spec.joints)
+        position = np.clip(self.spec.home + noise, self.spec.lower, self.spec.upper)
+        return Start(joint_position=position, base_yaw=float(rng.uniform(-np.pi, np.pi)))
+
+    def reward_terms(self) -> Mapping[str, RewardTerm]:
+        """Tracking of the command is worth 1 a tick at its best; the rest keeps the gait calm and the base level."""
+        return {
+            "velocity": RewardTerm(1.0, _velocity_tracking),
+            "turn": RewardTerm(0.2, _turn_tracking),
+            "level": RewardTerm(-1.0, tilt),
+            "bounce": RewardTerm(-0.5, _vertical_motion),
+            "effort": RewardTerm(-2e-4, effort),
+            "smoothness": RewardTerm(-0.01, action_change),
+        }
+
+    def terminated(self, state: RobotState, goal: Array) -> Array:
+        """Never by itself: the supervisor's tilt and height limits decide what a fall is."""
+        return np.zeros(state.joint_position.shape[:-1], dtype=bool)
+
+    def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:
+        """Speed along the commanded direction and its error."""
+        velocity = state.base_linear_velocity
+        assert velocity is not None
+        return {
+            "forward_velocity": velocity[..., 0],
+            "lateral_velocity": velocity[..., 1],
+            "commanded_forward": np.broadcast_to(goal[..., 0], velocity[..., 0].shape),
+        }
+
+    def summarise(self, steps: Mapping[str, Array]) -> dict[str, float]:
+        """Mean speed and its relative error, the first second left out."""
+        settled = round(self.spec.control_rate)
+        figures = {name: float(np.mean(values[settled:] if len(values) > settled else values)) for name, values in steps.items()}
+        wanted = figures["commanded_forward"]
+        if wanted:
+            figures["speed_error"] = abs(figures["forward_velocity"] - wanted) / abs(wanted)
+        return figures
+
+
+def _velocity_tracking(step: Step) -> Array:
+    # dm_control's linear tolerance in shape: 1 at the command, 0 at an error as large as the command itself.
+    velocity, goal = step.after.base_linear_velocity, step.goal
+    dx, dy = velocity[..., 0] - goal[..., 0], velocity[..., 1] - goal[..., 1]
+    return np.exp(-4.0 * (dx * dx + dy * dy))
+
+
+def _turn_tracking(step: Step) -> Array:
+    error = step.after.angular_velocity[..., 2] - step.goal[..., 2]
+    return np.exp(-4.0 * error * error)
+
+
+def _vertical_motion(step: Step) -> Array:
+    vertical = step.after.base_linear_velocity[..., 2]
+    return vertical * vertical

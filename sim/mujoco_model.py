@@ -1,0 +1,189 @@
+"""Compiles a robot's MJCF or URDF file into the model that its spec describes.
+
+The spec is the only place for gains, limits of effort, rates and sensors: whatever actuators, sensors and keyframes the file
+brings are replaced. So a file made for another tool serves unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import mujoco
+
+from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.spec import RobotSpec
+
+_CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
+_INTEGRATORS = {"euler": mujoco.mjtIntegrator.mjINT_EULER, "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST}
+_CONTACT_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
+_NET_FORCE = 3  # `reduce="netforce"` of the contact sensor
+
+
+def compile_model(spec: RobotSpec) -> mujoco.MjModel:
+    """Builds the MuJoCo model of a robot.
+
+    Actuator i drives joint i of `spec.joint_names` with the spec's PD gains and effort limit.
+
+    Args:
+        spec: the robot.
+
+    Raises:
+        ConfigurationError: the model file is missing, cannot be compiled, or lacks a part that the spec names.
+    """
+    path = model_path(spec)
+    try:
+        edit = mujoco.MjSpec.from_file(str(path))
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"robot {spec.name!r}: cannot read model {path}: {_one_line(error)}") from error
+    edit.compiler.fusestatic = path.suffix == ".urdf"
+    _set_options(edit, spec)
+    _check_names(edit, spec, path)
+    for element in [*edit.actuators, *edit.sensors, *edit.keys]:
+        edit.delete(element)
+    if spec.base == "floating":
+        _add_free_joint(edit, spec)
+        _add_floor(edit)
+    _add_actuators(edit, spec)
+    _add_sensors(edit, spec)
+    try:
+        return edit.compile()
+    except ValueError as error:
+        raise ConfigurationError(f"robot {spec.name!r}: cannot compile model {path}: {_one_line(error)}") from error
+
+
+def model_path(spec: RobotSpec) -> Path:
+    """The model file on disk; `menagerie:NAME` is looked up in the mujoco-menagerie package or under MENAGERIE_ROOT."""
+    given = spec.simulation.model
+    path = _menagerie_path(given.removeprefix("menagerie:")) if given.startswith("menagerie:") else Path(given)
+    if not path.is_file():
+        raise ConfigurationError(f"robot {spec.name!r}: simulation.model: no file {path}")
+    return path
+
+
+def _menagerie_path(name: str) -> Path:
+    root = os.environ.get("MENAGERIE_ROOT")
+    if root is None:
+        try:
+            import mujoco_menagerie
+        except ImportError as error:
+            raise ConfigurationError(
+                f"model 'menagerie:{name}' needs the package mujoco-menagerie (pip install mujoco-menagerie), "
+                "or MENAGERIE_ROOT set to a checkout of MuJoCo Menagerie"
+            ) from error
+        folder = Path(mujoco_menagerie.get_path(name))
+        folder = folder.parent if folder.is_file() else folder
+    else:
+        folder = Path(root) / name
+    if not folder.is_dir():
+        known = sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if root and Path(root).is_dir() else []
+        raise UnknownName.of("Menagerie model", name, known, f"under {folder.parent}")
+    # Every Menagerie folder has scene files and one or more robots; the robot's file is not the scene.
+    files = sorted(p for p in folder.glob("*.xml") if not p.stem.startswith("scene") and not p.stem.endswith("_mjx"))
+    if not files:
+        raise ConfigurationError(f"model 'menagerie:{name}': no robot file in {folder}")
+    same = [p for p in files if p.stem in name]
+    return (same or files)[0]
+
+
+def _set_options(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
+    edit.option.timestep = spec.simulation.physics_dt
+    edit.option.cone = _CONES[spec.simulation.cone]
+    edit.option.integrator = _INTEGRATORS[spec.simulation.integrator]
+    edit.option.impratio = spec.simulation.impratio
+
+
+def _check_names(edit: mujoco.MjSpec, spec: RobotSpec, path: Path) -> None:
+    def check(kind: str, wanted: tuple[str, ...], found: list[str]) -> None:
+        for name in wanted:
+            if name not in found:
+                raise UnknownName.of(kind, name, (f for f in found if f), f"of robot {spec.name!r} in {path.name}")
+
+    check("joint", spec.joint_names, [joint.name for joint in edit.joints])
+    check("foot geometry", spec.simulation.foot_geoms, [geom.name for geom in edit.geoms])
+    check("object body", spec.objects, [body.name for body in edit.bodies])
+    if spec.base == "floating":
+        check("base body", (spec.simulation.base_body,), [body.name for body in edit.bodies])
+
+
+def _add_free_joint(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
+    base = edit.body(spec.simulation.base_body)
+    if not any(joint.type == mujoco.mjtJoint.mjJNT_FREE for joint in base.joints):
+        base.add_freejoint(name="root")
+
+
+def _add_floor(edit: mujoco.MjSpec) -> None:
+    if any(geom.type == mujoco.mjtGeom.mjGEOM_PLANE for geom in edit.worldbody.geoms):
+        return
+    edit.add_texture(
+        name="floor",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        width=256,
+        height=256,
+        rgb1=[0.36, 0.42, 0.48],
+        rgb2=[0.30, 0.35, 0.40],
+        mark=mujoco.mjtMark.mjMARK_EDGE,
+        markrgb=[0.55, 0.6, 0.65],
+    )
+    material = edit.add_material(name="floor", texrepeat=[2, 2], texuniform=True, reflectance=0.05)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
+    edit.worldbody.add_geom(
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0, 0, 0.05],
+        material="floor",
+        contype=1,
+        conaffinity=1,
+        condim=3,
+        friction=[0.8, 0.02, 0.01],
+    )
+
+
+def _add_actuators(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
+    samples = round(spec.simulation.actuator_delay / spec.simulation.physics_dt) + 1
+    for i, name in enumerate(spec.joint_names):
+        actuator = edit.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator.set_to_position(kp=spec.kp[i], kv=spec.kd[i])
+        actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.forcerange = [-spec.effort_limit[i], spec.effort_limit[i]]
+        if spec.simulation.actuator_delay > 0.0:
+            actuator.delay, actuator.nsample = spec.simulation.actuator_delay, samples
+
+
+def _add_sensors(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
+    present = {*spec.sensors, *spec.simulation.truth}
+    if "linear_acceleration" in present:
+        site = spec.simulation.imu_site
+        if all(s.name != site for s in edit.sites):
+            edit.body(spec.simulation.base_body).add_site(name=site)
+        edit.add_sensor(
+            name="linear_acceleration",
+            type=mujoco.mjtSensor.mjSENS_ACCELEROMETER,
+            objtype=mujoco.mjtObj.mjOBJ_SITE,
+            objname=site,
+        )
+    if "contacts" in present:
+        for foot, geom in zip(spec.feet, spec.simulation.foot_geoms, strict=True):
+            edit.add_sensor(
+                name=f"contact_{foot}",
+                type=mujoco.mjtSensor.mjSENS_CONTACT,
+                objtype=mujoco.mjtObj.mjOBJ_GEOM,
+                objname=geom,
+                intprm=[_CONTACT_FORCE, _NET_FORCE, 1],
+            )
+    if "objects" in present:
+        for name in spec.objects:
+            for kind, sensor in (
+                ("position", mujoco.mjtSensor.mjSENS_FRAMEPOS),
+                ("orientation", mujoco.mjtSensor.mjSENS_FRAMEQUAT),
+                ("linear_velocity", mujoco.mjtSensor.mjSENS_FRAMELINVEL),
+                ("angular_velocity", mujoco.mjtSensor.mjSENS_FRAMEANGVEL),
+            ):
+                edit.add_sensor(
+                    name=f"{name}_{kind}", type=sensor, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=name
+                )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
