@@ -160,6 +160,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self.robot.restore(snapshot["robot"])  # type: ignore[attr-defined]
         self._interaction.restore(snapshot["interaction"])
         self.np_random.bit_generator.state = snapshot["rng"]
+        self.robot.use_rng(self.np_random)  # type: ignore[attr-defined]
         self._tick, self._running = int(snapshot["tick"]), bool(snapshot["running"])
 
 
@@ -247,6 +248,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         self.robot.restore(snapshot["robot"])  # type: ignore[attr-defined]
         self._interaction.restore(snapshot["interaction"])
         self.np_random.bit_generator.state = snapshot["rng"]
+        self.robot.use_rng(self.np_random)  # type: ignore[attr-defined]
         self._ticks[:] = snapshot["ticks"]
 
 

@@ -6,7 +6,7 @@ in the order of `RobotSpec.joint_names`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -38,7 +38,7 @@ class ObjectState:
 class RobotState:
     """One reading of all sensors; a quantity the robot does not have is None."""
 
-    stamp: float
+    stamp: float | Array
     """s, since the robot's last reset in simulation, of the robot's clock on hardware."""
     joint_position: Array
     """(..., n), rad or m."""
@@ -119,11 +119,8 @@ class BatchRobot(Protocol):
     provides: frozenset[str]
     count: int
 
-    def reset(self, index: int, start: Start, rng: np.random.Generator) -> None:
-        """Brings copy `index` to `start`; `rng` feeds that copy's noise until its next reset."""
-
-    def state(self) -> RobotState:
-        """Reads all copies, without stepping."""
+    def reset(self, rows: NDArray[np.intp], starts: Sequence[Start], rng: np.random.Generator) -> RobotState:
+        """Brings some copies to their starts and reads these, (k, ...); `rng` feeds sensor noise from now on."""
 
     def step(self, command: JointCommand) -> RobotState:
         """Applies the commands, (count, n), and returns the states at the next control tick."""

@@ -16,6 +16,11 @@ from robot_rl.spec import RobotSpec
 Array = NDArray[np.floating]
 
 
+def any_true(rows: Array) -> bool:
+    """Whether any row is true; (...,) bool. For a single row this is several times faster than `rows.any()`."""
+    return bool(rows) if rows.ndim == 0 else bool(rows.any())
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the supervisor says of one tick."""
@@ -37,7 +42,7 @@ class SafetySupervisor:
         self._limit_step = safety.command_step in ("clamp", "stop")
         self._lower, self._upper = spec.lower, spec.upper
         self._step = safety.command_step_limit
-        self._velocity = spec.velocity_limit
+        self._per_velocity = 1.0 / spec.velocity_limit
         self._upright = -np.cos(safety.tilt_limit)
 
     def limit(self, wanted: Array, previous: Array) -> tuple[Array, dict[str, Array]]:
@@ -53,7 +58,8 @@ class SafetySupervisor:
         safety = self._safety
         inside = np.minimum(np.maximum(wanted, self._lower), self._upper)
         near = np.minimum(np.maximum(inside, previous - self._step), previous + self._step)
-        if (near == wanted).all():
+        # Equal bytes, the usual case, are found several times faster than equal numbers.
+        if near.tobytes() == wanted.tobytes():
             return near, {}
         failed = {}
         if safety.joint_position != "off":
@@ -65,7 +71,7 @@ class SafetySupervisor:
             applied = inside
         if self._limit_step:
             applied = np.minimum(np.maximum(applied, previous - self._step), previous + self._step)
-        return applied, {name: rows for name, rows in failed.items() if rows.any()}
+        return applied, {name: rows for name, rows in failed.items() if any_true(rows)}
 
     def watch(self, state: RobotState, failed: dict[str, Array]) -> Verdict:
         """Checks a state.
@@ -77,16 +83,19 @@ class SafetySupervisor:
         safety = self._safety
         found = dict(failed)
         if safety.joint_velocity != "off":
-            fast = np.abs(state.joint_velocity) > self._velocity
-            if fast.any():
-                found["joint_velocity"] = fast.any(-1)
+            share = state.joint_velocity * self._per_velocity
+            # While the sum of squares is below 1 no joint is at its limit: the cheap test for the usual case.
+            if np.vdot(share, share) > 1.0:
+                fast = (np.abs(share) > 1.0).any(-1)
+                if any_true(fast):
+                    found["joint_velocity"] = fast
         if safety.tilt != "off" and state.orientation_xyzw is not None:
             tilted = state.gravity[..., 2] > self._upright
-            if tilted.any():
+            if any_true(tilted):
                 found["tilt"] = tilted
         if safety.height != "off" and state.base_position is not None:
             low = state.base_position[..., 2] < safety.height_limit
-            if low.any():
+            if any_true(low):
                 found["height"] = low
         stop = np.zeros(state.joint_position.shape[:-1], dtype=bool)
         for name, rows in found.items():

@@ -17,7 +17,7 @@ from robot_rl.spec import RobotSpec
 _CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
 _INTEGRATORS = {"euler": mujoco.mjtIntegrator.mjINT_EULER, "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST}
 _CONTACT_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
-_NET_FORCE = 3  # `reduce="netforce"` of the contact sensor
+_LARGEST_FORCE = 2  # `reduce="maxforce"` of the contact sensor
 
 
 def compile_model(spec: RobotSpec) -> mujoco.MjModel:
@@ -170,7 +170,7 @@ def _add_sensors(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
                 type=mujoco.mjtSensor.mjSENS_CONTACT,
                 objtype=mujoco.mjtObj.mjOBJ_GEOM,
                 objname=geom,
-                intprm=[_CONTACT_FORCE, _NET_FORCE, 1],
+                intprm=[_CONTACT_FORCE, _LARGEST_FORCE, 1],
             )
     if "objects" in present:
         for name in spec.objects:

@@ -37,8 +37,9 @@ class MujocoReader:
         self._contacts = slice(0, 0)
         if "contacts" in self.provides:
             first, last = self._sensor[f"contact_{spec.feet[0]}"], self._sensor[f"contact_{spec.feet[-1]}"]
-            self._contacts = slice(first.start, last.stop)
-        self._noise_slices, self._noise_std = _noise_layout(spec)
+            # Three numbers a foot in the contact's frame; the first is the normal force.
+            self._contacts = slice(first.start, last.stop, 3)
+        self._at, self._measured_size, self._noise_std = _measured_layout(spec)
         self._model = model
 
     @property
@@ -90,55 +91,46 @@ class MujocoReader:
             noise: (..., noise_size) standard normals, or None for exact readings.
             applied: (..., n), the command in force.
         """
-        provides, sensor, base = self.provides, self._sensor, self._base_qpos
-        # Copies: MuJoCo overwrites its arrays in place.
-        joint_position = qpos[..., self._joint_qpos] + 0.0
-        joint_velocity = qvel[..., self._joint_qvel] + 0.0
+        provides, at = self.provides, self._at
+        # One fresh array holds all noisy readings: noise is added once, and MuJoCo's own arrays may change afterwards.
+        measured = np.empty((*qpos.shape[:-1], self._measured_size))
+        measured[..., at["joint_position"]] = qpos[..., self._joint_qpos]
+        measured[..., at["joint_velocity"]] = qvel[..., self._joint_qvel]
+        measured[..., at["joint_effort"]] = effort
         orientation = angular_velocity = acceleration = base_position = base_velocity = contacts = None
         if self.spec.base == "floating":
-            true_orientation = rotation.from_wxyz(qpos[..., base + 3 : base + 7])
-            orientation = true_orientation
-            dof = self._base_qvel
+            base, dof = self._base_qpos, self._base_qvel
+            # wxyz to xyzw; `orientation` is a view of `measured` and gets its noise below.
+            orientation = measured[..., at["orientation"]]
+            orientation[..., :3] = qpos[..., base + 4 : base + 7]
+            orientation[..., 3] = qpos[..., base + 3]
             # MuJoCo's free joint: linear velocity in the world frame, angular velocity in the body frame.
-            angular_velocity = qvel[..., dof + 3 : dof + 6] + 0.0
+            measured[..., at["angular_velocity"]] = qvel[..., dof + 3 : dof + 6]
+            angular_velocity = measured[..., at["angular_velocity"]]
             if "base_linear_velocity" in provides:
-                base_velocity = rotation.rotate_inverse(true_orientation, qvel[..., dof : dof + 3])
+                base_velocity = measured[..., at["base_linear_velocity"]]
+                base_velocity[...] = rotation.rotate_inverse(orientation, qvel[..., dof : dof + 3])
             if "base_position" in provides:
-                base_position = qpos[..., base : base + 3] + 0.0
+                base_position = qpos[..., base : base + 3].copy()
             if "linear_acceleration" in provides:
-                acceleration = sensordata[..., sensor["linear_acceleration"]] + 0.0
+                acceleration = measured[..., at["linear_acceleration"]]
+                acceleration[...] = sensordata[..., self._sensor["linear_acceleration"]]
         if "contacts" in provides:
-            force = sensordata[..., self._contacts]
-            force = force.reshape(*force.shape[:-1], -1, 3)
-            contacts = np.sqrt((force * force).sum(-1))
-        effort = effort + 0.0
+            contacts = sensordata[..., self._contacts].copy()
         if noise is not None:
-            scaled = noise * self._noise_std
-            at = self._noise_slices
-            if "joint_position" in at:
-                joint_position += scaled[..., at["joint_position"]]
-            if "joint_velocity" in at:
-                joint_velocity += scaled[..., at["joint_velocity"]]
-            if "joint_effort" in at:
-                effort += scaled[..., at["joint_effort"]]
-            if "orientation" in at and orientation is not None:
-                orientation = rotation.perturb(orientation, scaled[..., at["orientation"]])
-            if "angular_velocity" in at and angular_velocity is not None:
-                angular_velocity += scaled[..., at["angular_velocity"]]
-            if "linear_acceleration" in at and acceleration is not None:
-                acceleration += scaled[..., at["linear_acceleration"]]
-            if "base_linear_velocity" in at and base_velocity is not None:
-                base_velocity += scaled[..., at["base_linear_velocity"]]
+            measured[..., : self.noise_size] += noise * self._noise_std
+            if orientation is not None and "orientation" in at:
+                orientation /= np.sqrt(np.einsum("...i,...i->...", orientation, orientation))[..., None]
         objects = {}
         if self._has_objects:
             for name in self.spec.objects:
-                position, quaternion, linear, angular = (sensordata[..., sensor[f"{name}_{part}"]] for part in _OBJECT_PARTS)
+                position, quaternion, linear, angular = (sensordata[..., self._sensor[f"{name}_{part}"]] for part in _OBJECT_PARTS)
                 objects[name] = ObjectState(position + 0.0, rotation.from_wxyz(quaternion), linear + 0.0, angular + 0.0)
         return RobotState(
             stamp=stamp,
-            joint_position=joint_position,
-            joint_velocity=joint_velocity,
-            joint_effort=effort if "joint_effort" in provides else None,
+            joint_position=measured[..., at["joint_position"]],
+            joint_velocity=measured[..., at["joint_velocity"]],
+            joint_effort=measured[..., at["joint_effort"]] if "joint_effort" in provides else None,
             orientation_xyzw=orientation if "orientation" in provides else None,
             angular_velocity=angular_velocity if "angular_velocity" in provides else None,
             linear_acceleration=acceleration,
@@ -150,16 +142,23 @@ class MujocoReader:
         )
 
 
-def _noise_layout(spec: RobotSpec) -> tuple[dict[str, slice], Array]:
-    """Where each noisy sensor's share lies in one vector of standard normals, and that vector's standard deviations."""
-    size_of = {"joint_position": spec.joints, "joint_velocity": spec.joints, "joint_effort": spec.joints}
-    slices, deviations = {}, []
-    for name, deviation in spec.sensors.items():
-        size = size_of.get(name, 3)
-        if deviation > 0.0 and name not in ("contacts", "objects", "base_position"):
-            slices[name] = slice(len(deviations), len(deviations) + size)
-            deviations += [deviation] * size
-    return slices, np.array(deviations)
+def _measured_layout(spec: RobotSpec) -> tuple[dict[str, slice], int, Array]:
+    """Where each reading lies in the array of measurements, its length, and the noise of its first entries.
+
+    Noisy readings come first, so that noise is drawn for these alone. The rotation noise of a unit quaternion is isotropic
+    noise of half that angle in its four components, followed by normalisation: exact to first order in the angle.
+    """
+    sizes = {"joint_position": spec.joints, "joint_velocity": spec.joints, "joint_effort": spec.joints}
+    if spec.base == "floating":
+        sizes |= {"orientation": 4, "angular_velocity": 3, "linear_acceleration": 3, "base_linear_velocity": 3}
+    noisy = [name for name in sizes if spec.sensors.get(name, 0.0) > 0.0]
+    slices, deviations, start = {}, [], 0
+    for name in noisy + [name for name in sizes if name not in noisy]:
+        slices[name] = slice(start, start + sizes[name])
+        start += sizes[name]
+        if name in noisy:
+            deviations += [spec.sensors[name] * (0.5 if name == "orientation" else 1.0)] * sizes[name]
+    return slices, start, np.array(deviations)
 
 
 def _slice_if_consecutive(indices: list[int]) -> slice | NDArray[np.intp]:

@@ -30,8 +30,8 @@ class RotateCube(Task):
 
     def __init__(self, spec: RobotSpec) -> None:
         """Args: spec: a robot with one free object."""
-        super().__init__(spec)
         self._object = spec.objects[0] if spec.objects else ""
+        super().__init__(spec)
 
     def sample_start(self, rng: np.random.Generator) -> Start:
         """Home, slightly displaced, the cube slightly turned."""

@@ -32,8 +32,8 @@ class TurnValve(Task):
 
     def __init__(self, spec: RobotSpec) -> None:
         """Args: spec: a robot with one object."""
-        super().__init__(spec)
         self._object = spec.objects[0] if spec.objects else ""
+        super().__init__(spec)
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
         """(1,), any angle."""

@@ -1,0 +1,141 @@
+"""Many copies of one robot in MuJoCo, stepped on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_rl.errors import ConfigurationError, InvalidInput
+from robot_rl.robot import JointCommand, RobotState, Start
+from robot_rl.spec import RobotSpec
+from sim.mujoco_model import compile_model
+from sim.mujoco_reader import MujocoReader
+from sim.mujoco_robot import INTEGRATION_STATE, place_at_start
+
+Array = NDArray[np.floating]
+
+
+class MujocoBatch:
+    """A `BatchRobot`: one model, one MjData a copy, a thread a core. `mj_step` releases the GIL, so cores add up.
+
+    Each copy computes exactly what a single `MujocoRobot` computes.
+    """
+
+    def __init__(self, spec: RobotSpec, count: int, threads: int | None = None, noise: bool = True) -> None:
+        """Makes the copies.
+
+        Args:
+            spec: the robot.
+            count: number of copies.
+            threads: number of threads; all cores by default.
+            noise: whether sensors carry the spec's noise.
+        """
+        if count < 1:
+            raise ConfigurationError(f"a batch needs at least 1 robot, got {count}")
+        self.spec, self.count = spec, count
+        self.model = compile_model(spec)
+        self.datas = [mujoco.MjData(self.model) for _ in range(count)]
+        self.reader = MujocoReader(self.model, spec)
+        self.provides = self.reader.provides
+        self._noisy = noise and self.reader.noise_size > 0
+        self._rng = np.random.default_rng(0)
+        self._applied = np.tile(spec.home, (count, 1))
+        threads = min(threads or os.cpu_count() or 1, count)
+        shares = np.array_split(np.arange(count), threads)
+        self._shares = [[int(i) for i in share] for share in shares]
+        self._threads = ThreadPoolExecutor(threads) if threads > 1 else None
+        model = self.model
+        self._time = np.zeros(count)
+        self._qpos, self._qvel = np.zeros((count, model.nq)), np.zeros((count, model.nv))
+        self._force, self._sensordata = np.zeros((count, model.nu)), np.zeros((count, model.nsensordata))
+
+    def reset(self, rows: NDArray[np.intp], starts: Sequence[Start], rng: np.random.Generator) -> RobotState:
+        """Brings some copies to their starts and reads these."""
+        self._rng = rng
+        for row, start in zip(rows, starts, strict=True):
+            place_at_start(self.model, self.datas[row], self.reader, start)
+            self._applied[row] = start.joint_position
+            self._gather([int(row)])
+        return self._read(rows)
+
+    def step(self, command: JointCommand) -> RobotState:
+        """Holds the commands, (count, n), for one control tick in every copy."""
+        target = command.position
+        if not np.isfinite(target).all():
+            row, joint = np.argwhere(~np.isfinite(target))[0]
+            raise InvalidInput(
+                f"joint command of robot {self.spec.name!r} is not finite: copy {row}, {self.spec.joint_names[joint]}"
+            )
+        self._applied = np.array(target)
+        if self._threads is None:
+            self._advance(self._shares[0])
+        else:
+            for done in [self._threads.submit(self._advance, share) for share in self._shares]:
+                done.result()
+        return self._read(slice(None))
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def snapshot(self) -> dict[str, Any]:
+        """MuJoCo's integration states, derived readings and the commands in force."""
+        states = np.empty((self.count, mujoco.mj_stateSize(self.model, INTEGRATION_STATE)))
+        for state, data in zip(states, self.datas, strict=True):
+            mujoco.mj_getState(self.model, data, state, INTEGRATION_STATE)
+        return {
+            "state": states,
+            "applied": self._applied.copy(),
+            "sensordata": self._sensordata.copy(),
+            "actuator_force": self._force.copy(),
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Puts a snapshot back, bit for bit."""
+        for i, data in enumerate(self.datas):
+            mujoco.mj_setState(self.model, data, np.array(snapshot["state"][i]), INTEGRATION_STATE)
+            data.sensordata[:] = snapshot["sensordata"][i]
+            data.actuator_force[:] = snapshot["actuator_force"][i]
+        self._applied = np.array(snapshot["applied"])
+        self._gather(range(self.count))
+
+    def use_rng(self, rng: np.random.Generator) -> None:
+        """Draws sensor noise from `rng` from now on; for restoring a snapshot together with its generator."""
+        self._rng = rng
+
+    def _advance(self, rows: list[int]) -> None:
+        model, substeps = self.model, self.spec.substeps
+        for i in rows:
+            data = self.datas[i]
+            data.ctrl[:] = self._applied[i]
+            mujoco.mj_step(model, data, substeps)
+        self._gather(rows)
+
+    def _gather(self, rows: Sequence[int]) -> None:
+        for i in rows:
+            data = self.datas[i]
+            self._time[i] = data.time
+            self._qpos[i] = data.qpos
+            self._qvel[i] = data.qvel
+            self._force[i] = data.actuator_force
+            self._sensordata[i] = data.sensordata
+
+    def _read(self, rows: Any) -> RobotState:
+        qpos = self._qpos[rows]
+        noise = self._rng.standard_normal((len(qpos), self.reader.noise_size)) if self._noisy else None
+        return self.reader.read(
+            self._time[rows].copy(),
+            qpos,
+            self._qvel[rows],
+            self._force[rows],
+            self._sensordata[rows],
+            noise,
+            self._applied[rows].copy(),
+        )
