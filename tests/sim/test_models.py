@@ -39,7 +39,7 @@ HOMES = {
 
 
 def load(name, *, floor=False, servos=None, base_held=False, timestep=0.002):
-    """Compiles a model, where asked with a floor, position servos (joints, kp, kd, effort limit), or its base held still.
+    """Compiles a model, where asked with a floor, servos (joints, kp, kd, effort limit), or its base held still.
 
     Returns:
         The model, and data at the model's own default pose.
