@@ -1,0 +1,316 @@
+"""What a policy file says of itself: everything that a robot, or a person, must know to run it.
+
+The contract is JSON in the metadata of the ONNX file. Python writes the shortest decimal that reads back as the same float, so
+nothing is rounded on the way. Beside it stands its SHA-256; the contract in turn holds the SHA-256 of the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from policies.onnx_bytes import split_metadata, with_metadata
+from robot_rl.errors import ConfigurationError, PolicyError
+from robot_rl.observation import ObservationLayout
+
+FORMAT = 1
+"""Version of what is written here; a reader refuses any other."""
+
+CONTRACT_KEY = "robot_rl.contract"
+HASH_KEY = "robot_rl.contract_sha256"
+
+UNITS: Mapping[str, str] = {
+    "joint_position": "rad",
+    "joint_velocity": "rad/s",
+    "joint_effort": "N m",
+    "kp": "N m/rad",
+    "kd": "N m s/rad",
+    "action": "1, in [-1, 1]",
+    "command": "rad",
+    "control_rate": "Hz",
+}
+"""Units of the numbers in a contract; for a joint that slides, read m for rad and N for N m."""
+
+Row = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One joint as the policy was trained with it."""
+
+    name: str
+    lower: float
+    """rad or m."""
+    upper: float
+    """rad or m."""
+    velocity_limit: float
+    """rad/s or m/s."""
+    effort_limit: float
+    """N m or N."""
+    home: float
+    """rad or m."""
+    kp: float
+    """N m/rad or N/m."""
+    kd: float
+    """N m s/rad or N s/m."""
+
+
+@dataclass(frozen=True)
+class RobotPart:
+    """The robot a policy was trained on."""
+
+    name: str
+    digest: str
+    """SHA-256 of the robot's file."""
+    control_rate: float
+    """Hz."""
+    joints: tuple[Joint, ...]
+    """In the order of the command."""
+
+
+@dataclass(frozen=True)
+class ActionPart:
+    """command = home + mixing (scale * action), then clipped to [lower, upper]."""
+
+    coordinates: tuple[str, ...]
+    """Name of each of the d action components."""
+    scale: Row
+    """(d,), rad or m per unit of action."""
+    mixing: tuple[Row, ...]
+    """(n, d), joint displacement per unit of each scaled component."""
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """What the policy was trained to do."""
+
+    name: str
+    goal_labels: tuple[str, ...]
+    goal_ranges: Mapping[str, Row]
+    """Least and greatest goal that training saw, by label; empty where nobody said."""
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NormalizerPart:
+    """clip((observation - offset) / scale, -clip, clip); it is inside the graph, and here to be read."""
+
+    offset: Row
+    scale: Row
+    clip: float
+    """Infinity for none; null in JSON."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Shape of the network."""
+
+    sizes: tuple[int, ...]
+    """Widths from observation to action."""
+    parameters: int
+    opset: int
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs with the outputs that the learner itself gave for them; float32 in shortest decimals, k rows each."""
+
+    observation: tuple[Row, ...]
+    noise: tuple[Row, ...]
+    action: tuple[Row, ...]
+    command: tuple[Row, ...]
+    sampled_action: tuple[Row, ...]
+    sampled_command: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """All that a policy file says of itself."""
+
+    name: str
+    robot: RobotPart
+    action: ActionPart
+    observation: ObservationLayout
+    task: TaskPart
+    normalizer: NormalizerPart
+    network: Network
+    algorithm: str
+    settings: Mapping[str, Any]
+    """Of the algorithm."""
+    training: Mapping[str, Any]
+    """Steps, seed, wall time, final return, command line: whatever the run recorded."""
+    versions: Mapping[str, str]
+    golden: Golden
+    graph_sha256: str = ""
+    """Of all bytes of the file except its metadata."""
+    format: int = FORMAT
+    units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """(n,), in the order of the command."""
+        return tuple(joint.name for joint in self.robot.joints)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; floats keep full precision."""
+        values = {"format": self.format, **{f.name: getattr(self, f.name) for f in fields(self)}}
+        values |= {name: asdict(value) for name, value in values.items() if name in _PARTS}
+        values["observation"] = {**self.observation.to_dict(), "labels": list(self.observation.labels)}
+        if math.isinf(self.normalizer.clip):
+            values["normalizer"]["clip"] = None
+        return values
+
+    def to_json(self) -> str:
+        """One line of JSON, the same for equal contracts."""
+        return json.dumps(self.to_dict(), allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Contract:
+        """The inverse of `to_dict`.
+
+        Raises:
+            PolicyError: another format, or a key that is missing or malformed.
+        """
+        if not isinstance(values, Mapping) or "format" not in values:
+            raise PolicyError("the contract has no format version")
+        if values["format"] != FORMAT:
+            raise PolicyError(f"the contract has format {values['format']!r}, this version of robot_rl reads {FORMAT}")
+        try:
+            parts = {name: _build(kind, values[name], name) for name, kind in _PARTS.items()}
+            observation = ObservationLayout.from_dict(values["observation"])
+            plain = {f.name: values[f.name] for f in fields(cls) if f.name not in parts and f.name != "observation"}
+        except KeyError as error:
+            raise PolicyError(f"the contract lacks {error.args[0]!r}") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise PolicyError(f"the contract is malformed: {error}") from error
+        contract = cls(observation=observation, **parts, **plain)
+        _check_sizes(contract, values["observation"].get("labels"))
+        return contract
+
+    @classmethod
+    def from_json(cls, text: str) -> Contract:
+        """The inverse of `to_json`."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise PolicyError(f"the contract is not JSON: {error}") from error
+        return cls.from_dict(values)
+
+
+def seal(model: bytes, contract: Contract) -> bytes:
+    """The bytes of a policy file: the model with the contract and the hashes of both.
+
+    Args:
+        model: an ONNX model without metadata.
+        contract: about it; its `graph_sha256` is filled in here.
+    """
+    text = replace(contract, graph_sha256=sha256(model)).to_json()
+    return with_metadata(model, {CONTRACT_KEY: text, HASH_KEY: sha256(text.encode())})
+
+
+def unseal(content: bytes) -> tuple[bytes, Contract]:
+    """Takes a policy file apart and checks both hashes.
+
+    Returns:
+        The model without its metadata, and the contract.
+
+    Raises:
+        PolicyError: the bytes are truncated or edited, or carry no contract that this version reads.
+    """
+    try:
+        model, metadata = split_metadata(content)
+    except ValueError as error:
+        raise PolicyError(f"truncated or damaged: {error}") from error
+    if CONTRACT_KEY not in metadata or HASH_KEY not in metadata:
+        raise PolicyError("carries no contract: it was truncated, or not made by `robot-rl export`")
+    text = metadata[CONTRACT_KEY]
+    if sha256(text.encode()) != metadata[HASH_KEY]:
+        raise PolicyError("the contract was edited or damaged: its SHA-256 is not the recorded one")
+    contract = Contract.from_json(text)
+    if sha256(model) != contract.graph_sha256:
+        raise PolicyError("the graph was edited or damaged: its SHA-256 is not the one in the contract")
+    return model, contract
+
+
+def read_policy(path: str | Path) -> tuple[bytes, Contract]:
+    """Reads a policy file; see `unseal`.
+
+    Raises:
+        ConfigurationError: there is no such file.
+        PolicyError: it is damaged; the message begins with the path.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read policy {path}: {error.strerror or error}") from error
+    try:
+        return unseal(content)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from error
+
+
+def read_contract(path: str | Path) -> Contract:
+    """The contract of a policy file, hashes checked, without loading the network."""
+    return read_policy(path)[1]
+
+
+def sha256(content: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+_PARTS: Mapping[str, Any] = {
+    "robot": RobotPart,
+    "action": ActionPart,
+    "task": TaskPart,
+    "normalizer": NormalizerPart,
+    "network": Network,
+    "golden": Golden,
+}
+
+
+def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    names = [f.name for f in fields(kind)]
+    for name in names:
+        if name not in values:
+            raise KeyError(f"{where}.{name}")
+    given = {name: _tuples(values[name]) for name in names}
+    if kind is RobotPart:
+        given["joints"] = tuple(_build(Joint, joint, "robot.joints") for joint in values["joints"])
+    if kind is NormalizerPart and given["clip"] is None:
+        given["clip"] = math.inf
+    return kind(**given)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _check_sizes(contract: Contract, labels: Sequence[str] | None) -> None:
+    size, joints, actions = contract.observation.size, len(contract.robot.joints), len(contract.action.coordinates)
+    golden = contract.golden
+    rows = len(golden.observation)
+    if labels is not None and tuple(labels) != contract.observation.labels:
+        raise PolicyError("the contract contradicts itself: its labels are not those of its observation layout")
+    widths = {
+        "normalizer.offset": ([contract.normalizer.offset], 1, size),
+        "normalizer.scale": ([contract.normalizer.scale], 1, size),
+        "action.scale": ([contract.action.scale], 1, actions),
+        "action.mixing": (contract.action.mixing, joints, actions),
+        "golden.observation": (golden.observation, rows, size),
+        "golden.noise": (golden.noise, rows, actions),
+        "golden.action": (golden.action, rows, actions),
+        "golden.command": (golden.command, rows, joints),
+        "golden.sampled_action": (golden.sampled_action, rows, actions),
+        "golden.sampled_command": (golden.sampled_command, rows, joints),
+    }
+    for name, (table, height, width) in widths.items():
+        if len(table) != height or any(len(row) != width for row in table):
+            raise PolicyError(f"the contract contradicts itself: {name} is not {height} x {width}")
+    if rows == 0:
+        raise PolicyError("the contract has no golden vectors, so the policy cannot be checked")

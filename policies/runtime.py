@@ -1,0 +1,280 @@
+"""Runs a policy file with numpy and ONNX Runtime alone: no torch, no simulator, no onnx package.
+
+    policy = OnnxPolicy.load("go2-walk.onnx", robot=load_robot("go2"))
+    runner = PolicyRunner(policy)
+    runner.reset(goal)
+    while True:
+        state = robot.step(runner.step(state))
+
+ONNX Runtime itself is imported at the first load, so that listing or describing policies stays quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.contract import Contract, read_policy, unseal
+from policies.matching import check_layout, check_robot
+from policies.onnx_bytes import only_outputs
+from robot_rl.errors import InvalidInput, PolicyError
+from robot_rl.observation import ObservationLayout, Observer
+from robot_rl.robot import JointCommand, RobotState
+from robot_rl.spec import RobotSpec
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Array = NDArray[np.floating]
+
+GOLDEN_TOLERANCE = 1e-5
+"""Largest difference between a golden output and ours: processors round differently, weights do not change by themselves."""
+
+
+class PolicyOutput(NamedTuple):
+    """What a policy answers."""
+
+    action: Array
+    """(..., d), in [-1, 1], float32."""
+    command: Array
+    """(..., n), joint positions in rad or m, inside the joint limits, float32."""
+
+
+class OnnxPolicy:
+    """A policy file, checked and ready. One object serves one thread: it computes in buffers of its own.
+
+    Attributes:
+        contract: what the file says of itself.
+    """
+
+    def __init__(self, model: bytes, contract: Contract) -> None:
+        """Use `load` or `from_bytes`, which check hashes and what the policy is for.
+
+        Args:
+            model: the ONNX model without its metadata.
+            contract: about it.
+
+        Raises:
+            PolicyError: the model does not compute what its contract says.
+        """
+        self.contract = contract
+        self._labels = contract.observation.labels
+        size, actions, joints = len(self._labels), len(contract.action.coordinates), len(contract.robot.joints)
+        self._shape = (size,)
+        self._width = actions
+        # Two sessions, because ONNX Runtime would compute the sampled outputs too if they were in the graph.
+        self._sampling = _session(model)
+        self._session = _session(only_outputs(model, ("action", "command")))
+        _check_graph(self._sampling, size, actions, joints)
+        self._row = np.zeros((1, size), dtype=np.float32)
+        self._vector = self._row[0]
+        self._zeros = np.zeros(size, dtype=np.float32)
+        self._action = np.zeros((1, actions), dtype=np.float32)
+        self._command = np.zeros((1, joints), dtype=np.float32)
+        # Bound once: a call then neither makes nor looks up any tensor, which is a quarter of its time.
+        self._binding = self._session.io_binding()
+        self._binding.bind_input("observation", "cpu", 0, np.float32, self._row.shape, self._row.ctypes.data)
+        for name, buffer in (("action", self._action), ("command", self._command)):
+            self._binding.bind_output(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
+        self._check_golden()
+
+    @classmethod
+    def load(
+        cls, path: str | Path, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
+    ) -> OnnxPolicy:
+        """Reads a policy file and refuses it unless all that it says is true and fits.
+
+        Args:
+            path: of the file.
+            robot: what will run it; joints, limits, gains, home, rate and action map must be those of the contract.
+            layout: of the observations it will be given.
+
+        Raises:
+            ConfigurationError: there is no such file.
+            PolicyError: it is damaged, does not reproduce its golden vectors, or does not fit; says what differs.
+        """
+        model, contract = read_policy(path)
+        try:
+            return cls._fitting(model, contract, robot, layout)
+        except PolicyError as error:
+            raise PolicyError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_bytes(
+        cls, content: bytes, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
+    ) -> OnnxPolicy:
+        """The same for the content of a file."""
+        return cls._fitting(*unseal(content), robot, layout)
+
+    @classmethod
+    def _fitting(
+        cls, model: bytes, contract: Contract, robot: RobotSpec | None, layout: ObservationLayout | None
+    ) -> OnnxPolicy:
+        if robot is not None:
+            check_robot(contract, robot)
+        if layout is not None:
+            check_layout(contract.observation, layout)
+        return cls(model, contract)
+
+    def act(self, observation: Array, noise: Array | None = None) -> PolicyOutput:
+        """The policy's answer to raw observations.
+
+        Args:
+            observation: (size,) or (N, size), SI, as `contract.observation` lays them out; float32 is quickest.
+            noise: standard normal, (d,) or (N, d), for a sampled action; None for the deterministic one.
+
+        Raises:
+            InvalidInput: a wrong shape, or a number that is not finite in float32; names it.
+        """
+        if noise is None and observation.__class__ is np.ndarray and observation.shape == self._shape:
+            if observation.dtype == np.float32:
+                self._vector[:] = observation
+                # 0 times anything finite is 0; a single product finds a NaN or an infinity at a third of isfinite's cost.
+                if self._vector.dot(self._zeros) == 0.0:
+                    self._session.run_with_iobinding(self._binding)
+                    return PolicyOutput(self._action[0].copy(), self._command[0].copy())
+        return self._act_on_any(observation, noise)
+
+    def _act_on_any(self, observation: Array, noise: Array | None) -> PolicyOutput:
+        rows = self._checked(observation, "observation", self._labels)
+        feed = {"observation": np.atleast_2d(rows)}
+        if noise is None:
+            action, command = self._session.run(["action", "command"], feed)
+        else:
+            names = [f"noise[{name}]" for name in self.contract.action.coordinates]
+            draws = self._checked(noise, "noise", names)
+            if draws.shape[:-1] != rows.shape[:-1]:
+                raise InvalidInput(f"noise: expected shape {(*rows.shape[:-1], self._width)}, got {draws.shape}")
+            feed["noise"] = np.atleast_2d(draws)
+            action, command = self._sampling.run(["sampled_action", "sampled_command"], feed)
+        return PolicyOutput(action, command) if rows.ndim == 2 else PolicyOutput(action[0], command[0])
+
+    def _checked(self, values: Array, what: str, names: tuple[str, ...] | list[str]) -> NDArray[np.float32]:
+        try:
+            with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is named below
+                array = np.ascontiguousarray(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{what}: expected an array of numbers, got {type(values).__name__}") from error
+        if array.ndim not in (1, 2) or np.ndim(values) != array.ndim or array.shape[-1] != len(names):
+            raise InvalidInput(
+                f"{what}: expected shape ({len(names)},) or (N, {len(names)}), got {np.shape(values)}; "
+                f"entries: {names[0]} ... {names[-1]}"
+            )
+        if not np.isfinite(array).all():
+            index = tuple(np.argwhere(~np.isfinite(array))[0])
+            row = f" in row {index[0]}" if array.ndim == 2 else ""
+            more = int((~np.isfinite(array)).sum()) - 1
+            others = f" (and {more} more)" if more else ""
+            raise InvalidInput(f"{what}: {names[index[-1]]} is {np.asarray(values)[index]}{row}{others}; must be finite in float32")
+        return array
+
+    def _check_golden(self) -> None:
+        golden = self.contract.golden
+        observation = np.array(golden.observation, dtype=np.float32)
+        noise = np.array(golden.noise, dtype=np.float32)
+        single = [self.act(row) for row in observation]
+        sampled = self.act(observation, noise)
+        answers = {
+            "action": np.stack([output.action for output in single]),
+            "command": np.stack([output.command for output in single]),
+            "sampled_action": sampled.action,
+            "sampled_command": sampled.command,
+        }
+        for name, answer in answers.items():
+            error = np.abs(answer - np.array(getattr(golden, name)))
+            worst = float(error.max())
+            if not worst <= GOLDEN_TOLERANCE:
+                row = int(np.argmax(error.max(axis=1)))
+                raise PolicyError(
+                    f"does not reproduce its golden vectors: {name} of row {row} is off by {worst:.3g}, "
+                    f"allowed {GOLDEN_TOLERANCE:g}; the weights are not those that were exported"
+                )
+
+
+class PolicyRunner:
+    """Drives one robot with a policy: states in, joint commands out.
+
+    Builds the observations as `RobotEnv` does, and remembers the previous action and the history. Limits on the change of a
+    command are the supervisor's task, not this one's.
+
+    Attributes:
+        policy: what it runs.
+        goal: (g,), may be set while running; takes effect at the next step.
+        observation: (size,), what the policy was last given.
+    """
+
+    def __init__(self, policy: OnnxPolicy) -> None:
+        """Args: policy: to run. Raises PolicyError where it observes something this version does not know."""
+        self.policy = policy
+        contract = policy.contract
+        try:
+            self._observer = Observer(contract.observation)
+        except KeyError as error:
+            raise PolicyError(f"the policy observes {error.args[0]!r}, which this version of robot_rl does not know") from error
+        self._no_action = np.zeros(len(contract.action.coordinates))
+        self._action: Array = self._no_action
+        self._fresh = True
+        self.goal: Array = np.zeros(len(contract.task.goal_labels))
+        self.observation: Array = self._observer.observation()
+
+    def reset(self, goal: Array | None = None) -> None:
+        """Forgets the last episode; the next step begins a new one.
+
+        Args:
+            goal: (g,), in the units of the contract's goal labels; zeros by default.
+
+        Raises:
+            InvalidInput: wrong length or not finite.
+        """
+        labels = self.policy.contract.task.goal_labels
+        wanted = np.zeros(len(labels)) if goal is None else np.array(goal, dtype=np.float64)
+        if wanted.shape != (len(labels),) or not np.isfinite(wanted).all():
+            raise InvalidInput(f"goal: expected {len(labels)} finite numbers ({', '.join(labels)}), got {goal}")
+        self.goal = wanted
+        self._action, self._fresh = self._no_action, True
+
+    def step(self, state: RobotState) -> JointCommand:
+        """The command for the state of this control tick; call it once per tick."""
+        if self._fresh:
+            self._observer.reset(state, self._action, self.goal)
+            self._fresh = False
+        else:
+            self._observer.advance(state, self._action, self.goal)
+        self.observation = self._observer.observation()
+        output = self.policy.act(self.observation)
+        self._action = output.action.astype(np.float64)
+        return JointCommand(output.command.astype(np.float64))
+
+    @property
+    def action(self) -> Array:
+        """(d,), the last action."""
+        return self._action.copy()
+
+
+def _session(model: bytes) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # One thread that sleeps when idle: the network is small, and the other cores belong to the control loop.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+        raise PolicyError(f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {' '.join(str(error).split())}") from error
+
+
+def _check_graph(session: InferenceSession, size: int, actions: int, joints: int) -> None:
+    expected = {
+        "observation": size, "noise": actions,
+        "action": actions, "command": joints, "sampled_action": actions, "sampled_command": joints,
+    }  # fmt: skip
+    found = {value.name: value.shape[-1] for value in (*session.get_inputs(), *session.get_outputs())}
+    if found != expected:
+        raise PolicyError(f"the graph does not match its contract: its inputs and outputs are {found}, expected {expected}")
+
+
