@@ -1,0 +1,73 @@
+"""What every learner offers to the trainer, to the exporter and to a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from torch import nn
+
+from robot_rl.training.normalizer import Normalizer
+from robot_rl.training.state import State
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions drawn from replay, float32, one row each.
+
+    There is no `truncated`: a time limit is not a property of the state, so it never enters a target.
+    """
+
+    observation: np.ndarray
+    """Observation before the action, raw (not normalised), (B, O)."""
+    action: np.ndarray
+    """Requested action in [-1, 1], (B, A)."""
+    reward: np.ndarray
+    """Reward of the step, (B,)."""
+    next_observation: np.ndarray
+    """Observation after the action, raw; at the end of an episode the last one, not the next start, (B, O)."""
+    terminated: np.ndarray
+    """1 where the episode ended in a terminal state, otherwise 0, (B,)."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An algorithm with its networks. Made from (observation_size, action_size, settings, seed, normalizer)."""
+
+    observation_size: int
+    action_size: int
+    normalizer: Normalizer
+    actor: nn.Module
+    """Maps a normalised observation (..., O) to mean and log_std (..., A) of the pre-tanh action."""
+
+    def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """The action for raw observations.
+
+        Args:
+            observation: (O,) or (N, O), raw.
+            deterministic: the mode instead of a sample; draws no random number.
+
+        Returns:
+            float32 in [-1, 1], (A,) or (N, A).
+
+        Raises:
+            InvalidInput: the observation has another size.
+        """
+        ...
+
+    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
+        """One gradient step on every part; returns named metrics if asked (costs a little), otherwise {}."""
+        ...
+
+    def state(self) -> State:
+        """Everything that later actions and updates depend on, random state included; copies."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """Continues from a saved state.
+
+        Raises:
+            StorageError: the state was made with other sizes or settings.
+        """
+        ...

@@ -1,0 +1,129 @@
+"""The networks of an actor-critic: a Gaussian actor, and several critics evaluated as one stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+
+def _uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> nn.Parameter:
+    """Uniform on +-1/sqrt(fan_in), what torch.nn.Linear draws too, but from our own generator."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return nn.Parameter((2.0 * torch.rand(*shape, generator=generator) - 1.0) * bound)
+
+
+class Actor(nn.Module):
+    """Maps a normalised observation to the Gaussian under the tanh."""
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: Sequence[int],
+        log_std_bounds: tuple[float, float],
+        generator: torch.Generator,
+    ) -> None:
+        """Draws the weights from `generator`.
+
+        Args:
+            observation_size: number of entries O of an observation.
+            action_size: number of entries A of an action.
+            hidden_sizes: widths of the ReLU layers.
+            log_std_bounds: the least and greatest log standard deviation that `forward` returns.
+            generator: source of the initial weights.
+        """
+        super().__init__()
+        self.log_std_min, self.log_std_max = log_std_bounds
+        sizes = [observation_size, *hidden_sizes]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.head = nn.Linear(sizes[-1], 2 * action_size)
+        for layer in [*self.hidden, self.head]:
+            layer.weight = _uniform(layer.weight.shape, layer.in_features, generator)
+            layer.bias = _uniform(layer.bias.shape, layer.in_features, generator)
+
+    def forward(self, normalized_observation: Tensor) -> tuple[Tensor, Tensor]:
+        """The Gaussian of the pre-tanh action.
+
+        Args:
+            normalized_observation: (..., O).
+
+        Returns:
+            mean (..., A) and log_std (..., A), the latter within its bounds.
+        """
+        x = normalized_observation
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        mean, log_std = self.head(x).chunk(2, dim=-1)
+        return mean, log_std.clamp(self.log_std_min, self.log_std_max)
+
+
+class StackedLinear(nn.Module):
+    """C independent linear layers computed by one batched product: (C, B, I) -> (C, B, J)."""
+
+    def __init__(self, count: int, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        """Draws the weights of all C layers from `generator`."""
+        super().__init__()
+        self.weight = _uniform((count, inputs, outputs), inputs, generator)
+        self.bias = _uniform((count, 1, outputs), inputs, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x_c W_c + b_c for every c."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedLayerNorm(nn.Module):
+    """Layer normalisation over the features, with gains and biases of their own for each of the C critics."""
+
+    def __init__(self, count: int, features: int) -> None:
+        """Starts with gain 1 and bias 0."""
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(count, 1, features))
+        self.bias = nn.Parameter(torch.zeros(count, 1, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises (C, B, J) over J."""
+        return nn.functional.layer_norm(x, x.shape[-1:]) * self.gain + self.bias
+
+
+class Critics(nn.Module):
+    """C Q-functions of the same shape and independent weights."""
+
+    def __init__(
+        self,
+        count: int,
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: Sequence[int],
+        layer_norm: bool,
+        generator: torch.Generator,
+    ) -> None:
+        """Draws the weights from `generator`; with `layer_norm` each hidden layer is normalised before its ReLU."""
+        super().__init__()
+        self.count = count
+        sizes = [observation_size + action_size, *hidden_sizes]
+        pairs = list(pairwise(sizes))
+        self.hidden = nn.ModuleList(StackedLinear(count, a, b, generator) for a, b in pairs)
+        self.norms = nn.ModuleList(StackedLayerNorm(count, b) for _, b in pairs) if layer_norm else None
+        self.head = StackedLinear(count, sizes[-1], 1, generator)
+
+    def forward(self, normalized_observation: Tensor, action: Tensor) -> Tensor:
+        """Q_c(s, a) of all critics.
+
+        Args:
+            normalized_observation: (B, O).
+            action: in [-1, 1], (B, A).
+
+        Returns:
+            (C, B).
+        """
+        x = torch.cat([normalized_observation, action], dim=-1).expand(self.count, -1, -1)  # (C, B, O + A)
+        for index, layer in enumerate(self.hidden):
+            x = layer(x)
+            if self.norms is not None:
+                x = self.norms[index](x)
+            x = torch.relu(x)
+        return self.head(x).squeeze(-1)

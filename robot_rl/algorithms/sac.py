@@ -1,0 +1,295 @@
+"""Soft actor-critic, third version: twin critics, no value network, temperature learnt by its dual.
+
+Source: Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv 1812.05905), here "v3".
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robot_rl.algorithms.distributions import sample_with_log_prob
+from robot_rl.algorithms.learner import Batch
+from robot_rl.algorithms.networks import Actor, Critics
+from robot_rl.errors import ConfigurationError, InvalidInput
+from robot_rl.training.normalizer import Normalizer
+from robot_rl.training.state import State, copy_into
+
+
+@dataclass(frozen=True)
+class SACSettings:
+    """Settings of SAC; the defaults are the paper's."""
+
+    discount: float = 0.99
+    """gamma, weight of the next step's value, in [0, 1)."""
+    tau: float = 0.005
+    """Share of the critics that moves into the target critics at every update, in (0, 1]."""
+    actor_learning_rate: float = 3e-4
+    """Adam's step size for the actor."""
+    critic_learning_rate: float = 3e-4
+    """Adam's step size for the critics."""
+    temperature_learning_rate: float = 3e-4
+    """Adam's step size for log alpha; 0 keeps the temperature fixed."""
+    initial_temperature: float = 1.0
+    """alpha at the start, > 0, in reward units per nat."""
+    target_entropy: float | None = None
+    """Least mean entropy of the policy, nats; None means -A, one nat per action entry below the unit cube's."""
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    """Widths of the ReLU layers, the same in actor and critics."""
+    log_std_min: float = -20.0
+    """Least log standard deviation of the pre-tanh action; -5 trains more calmly on robots."""
+    log_std_max: float = 2.0
+    """Greatest log standard deviation of the pre-tanh action."""
+    layer_norm_critic: bool = False
+    """Normalise the hidden layers of the critics; steadier with many updates per step."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot work, by name."""
+        checks = {
+            "discount": (0 <= self.discount < 1, "in [0, 1)"),
+            "tau": (0 < self.tau <= 1, "in (0, 1]"),
+            "actor_learning_rate": (self.actor_learning_rate > 0, "positive"),
+            "critic_learning_rate": (self.critic_learning_rate > 0, "positive"),
+            "temperature_learning_rate": (self.temperature_learning_rate >= 0, "zero or positive"),
+            "initial_temperature": (self.initial_temperature > 0, "positive"),
+            "hidden_sizes": (len(self.hidden_sizes) > 0 and all(s > 0 for s in self.hidden_sizes), "positive widths"),
+            "log_std_min": (self.log_std_min < self.log_std_max, f"below log_std_max ({self.log_std_max})"),
+        }
+        for name, (fine, allowed) in checks.items():
+            if not fine:
+                raise ConfigurationError(f"SAC: {name} must be {allowed}, got {getattr(self, name)}")
+
+
+def critic_target(
+    reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, discount: float
+) -> Tensor:
+    """The regression target of both critics.
+
+    Args:
+        reward: r(s, a), (B,).
+        terminated: 1 where s' is terminal, (B,). A time limit is not: there the value of s' still counts.
+        next_q: target critics at (s', a'), a' ~ pi(.|s'), (2, B).
+        next_log_prob: log pi(a'|s'), (B,).
+        alpha: temperature, ().
+        discount: gamma.
+
+    Returns:
+        y, (B,).
+    Source: v3, eq. 5 with eq. 3; the minimum of two as in its section 6.
+    """
+    # V(s') = min_j Qtarget_j(s', a') - alpha log pi(a'|s')
+    next_value = torch.minimum(next_q[0], next_q[1]) - alpha * next_log_prob  # (B,)
+    # y = r + gamma (1 - terminated) V(s')
+    return reward + discount * (1.0 - terminated) * next_value
+
+
+def critic_loss(q: Tensor, target: Tensor) -> Tensor:
+    """J_Q = sum_j 1/2 mean (Q_j(s, a) - y)^2, for q (2, B) and y (B,). Source: v3, eq. 5."""
+    return 0.5 * (q - target).square().mean(dim=1).sum()
+
+
+def actor_loss(log_prob: Tensor, q: Tensor, alpha: Tensor) -> Tensor:
+    """J_pi = mean(alpha log pi(a|s) - min_j Q_j(s, a)), for log_prob (B,) and q (2, B). Source: v3, eq. 9."""
+    return (alpha * log_prob - torch.minimum(q[0], q[1])).mean()
+
+
+def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
+    """The dual of the constraint E[-log pi] >= target_entropy, minimised over log alpha.
+
+    Of the two forms in use this is the paper's, J = mean(-alpha (log pi + Hbar)) with alpha = exp(log_alpha), not
+    mean(-log_alpha (log pi + Hbar)). Both have the same sign and zero; under Adam they hardly differ.
+
+    Args:
+        log_alpha: (), the only argument that gets a gradient.
+        log_prob: log pi(a|s), (B,).
+        target_entropy: Hbar, nats.
+    Source: v3, eq. 18.
+    """
+    return -log_alpha.exp() * (log_prob.detach().mean() + target_entropy)
+
+
+@torch.no_grad()
+def move_targets(targets: Sequence[Tensor], sources: Sequence[Tensor], tau: float) -> None:
+    """theta_target <- (1 - tau) theta_target + tau theta, in place, for lists of tensors of matching shapes."""
+    torch._foreach_lerp_(list(targets), list(sources), tau)
+
+
+@contextmanager
+def _without_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Lets gradients pass through a network to its inputs without computing those of its weights."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class SAC:
+    """The learner: networks, optimisers and one update; see `Learner` for the interface."""
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        settings: SACSettings | None = None,
+        seed: int = 0,
+        normalizer: Normalizer | None = None,
+    ) -> None:
+        """Makes a learner whose weights and later noise depend on `seed` alone.
+
+        Args:
+            observation_size: number of entries O of an observation.
+            action_size: number of entries A of an action.
+            settings: see `SACSettings`.
+            seed: of the generator that the learner keeps.
+            normalizer: of observations; None leaves them as they are.
+
+        Raises:
+            ConfigurationError: the normaliser is for observations of another size.
+        """
+        self.observation_size = observation_size
+        self.action_size = action_size
+        self.settings = settings = settings or SACSettings()
+        self.normalizer = normalizer or Normalizer.identity(observation_size)
+        if self.normalizer.size != observation_size:
+            raise ConfigurationError(
+                f"SAC: the normaliser is for {self.normalizer.size} observations, the environment has "
+                f"{observation_size}"
+            )
+        self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
+        self._generator = torch.Generator().manual_seed(seed)
+
+        bounds = (settings.log_std_min, settings.log_std_max)
+        self.actor = Actor(observation_size, action_size, settings.hidden_sizes, bounds, self._generator)
+        self.critics = Critics(
+            2, observation_size, action_size, settings.hidden_sizes, settings.layer_norm_critic, self._generator
+        )
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
+
+        self._actor_parameters = list(self.actor.parameters())
+        self._critic_parameters = list(self.critics.parameters())
+        self._target_parameters = list(self.target_critics.parameters())
+        self._actor_optimizer = torch.optim.Adam(self._actor_parameters, settings.actor_learning_rate, fused=True)
+        self._critic_optimizer = torch.optim.Adam(self._critic_parameters, settings.critic_learning_rate, fused=True)
+        self._temperature_optimizer = torch.optim.Adam([self.log_alpha], settings.temperature_learning_rate, fused=True)
+
+    @property
+    def alpha(self) -> float:
+        """The temperature, reward units per nat."""
+        return float(self.log_alpha.detach().exp())
+
+    def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """See `Learner.act`."""
+        observation = np.asarray(observation, dtype=np.float32)
+        if observation.shape[-1:] != (self.observation_size,):
+            raise InvalidInput(
+                f"observation has shape {observation.shape}, the policy takes (..., {self.observation_size})"
+            )
+        with torch.inference_mode():
+            mean, log_std = self.actor(self._normalized(observation))
+            if not deterministic:
+                mean = mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)
+            return torch.tanh(mean).numpy()
+
+    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
+        """One step of Adam on the critics, the actor and the temperature, then on the target critics."""
+        observation = self._normalized(batch.observation)  # (B, O)
+        next_observation = self._normalized(batch.next_observation)  # (B, O)
+        action = torch.from_numpy(batch.action)  # (B, A)
+        reward = torch.from_numpy(batch.reward)  # (B,)
+        terminated = torch.from_numpy(batch.terminated)  # (B,)
+        noise = torch.randn(2, *action.shape, generator=self._generator)  # (2, B, A)
+        alpha = self.log_alpha.detach().exp()  # ()
+
+        with torch.no_grad():
+            next_mean, next_log_std = self.actor(next_observation)
+            next_action, next_log_prob = sample_with_log_prob(next_mean, next_log_std, noise[0])  # (B, A), (B,)
+            next_q = self.target_critics(next_observation, next_action)  # (2, B)
+            y = critic_target(reward, terminated, next_q, next_log_prob, alpha, self.settings.discount)  # (B,)
+        q = self.critics(observation, action)  # (2, B)
+        loss_q = critic_loss(q, y)
+        self._step(self._critic_optimizer, self._critic_parameters, loss_q)
+
+        mean, log_std = self.actor(observation)
+        new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
+        with _without_gradients(self._critic_parameters):
+            new_q = self.critics(observation, new_action)  # (2, B)
+        loss_pi = actor_loss(log_prob, new_q, alpha)
+        self._step(self._actor_optimizer, self._actor_parameters, loss_pi)
+
+        loss_alpha = temperature_loss(self.log_alpha, log_prob, self.target_entropy)
+        if self.settings.temperature_learning_rate > 0:
+            self._step(self._temperature_optimizer, [self.log_alpha], loss_alpha)
+
+        move_targets(self._target_parameters, self._critic_parameters, self.settings.tau)
+
+        if not metrics:
+            return {}
+        return {
+            "critic_loss": loss_q.item(),
+            "actor_loss": loss_pi.item(),
+            "temperature_loss": loss_alpha.item(),
+            "alpha": self.alpha,
+            "entropy": -log_prob.mean().item(),
+            "q": q.mean().item(),
+            "q_gap": (q[0] - q[1]).abs().mean().item(),
+        }
+
+    @staticmethod
+    def _step(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: Tensor) -> None:
+        # torch.autograd.grad touches these parameters only, and leaves nothing to zero.
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+    def _normalized(self, observation: np.ndarray) -> Tensor:
+        if self.normalizer.is_identity:
+            # A copy, so that matrix products see the same memory alignment in every process and so the same bits.
+            return torch.from_numpy(observation).clone(memory_format=torch.contiguous_format)
+        return torch.from_numpy(self.normalizer(observation))
+
+    def _named_tensors(self) -> dict[str, Tensor]:
+        """Every tensor that training changes, by name: weights, then Adam's moments and step counts."""
+        named: dict[str, Tensor] = {"log_alpha": self.log_alpha}
+        modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
+        for name, module in modules.items():
+            named.update({f"{name}/{key}": tensor for key, tensor in module.named_parameters()})
+        owners = {
+            "actor": (self._actor_optimizer, self.actor.named_parameters()),
+            "critics": (self._critic_optimizer, self.critics.named_parameters()),
+            "temperature": (self._temperature_optimizer, [("log_alpha", self.log_alpha)]),
+        }
+        for name, (optimizer, parameters) in owners.items():
+            for key, parameter in parameters:
+                moments = optimizer.state[parameter]
+                if not moments:  # Adam makes them at its first step; made here they are saved and loaded alike
+                    moments.update(
+                        step=torch.zeros((), dtype=torch.float32),
+                        exp_avg=torch.zeros_like(parameter),
+                        exp_avg_sq=torch.zeros_like(parameter),
+                    )
+                named.update({f"adam/{name}/{key}/{moment}": moments[moment] for moment in moments})
+        return named
+
+    def state(self) -> State:
+        """See `Learner.state`."""
+        own = State(tensors={name: tensor.detach().clone() for name, tensor in self._named_tensors().items()})
+        own.tensors["generator"] = self._generator.get_state()
+        own.values["algorithm"] = "sac"
+        return State.join({"sac": own, "normalizer": self.normalizer.state()})
+
+    def load_state(self, state: State) -> None:
+        """See `Learner.load_state`."""
+        own = state.part("sac")
+        copy_into(self._named_tensors(), own.tensors, "SAC")
+        self._generator.set_state(own.tensors["generator"])
+        self.normalizer.load_state(state.part("normalizer"))

@@ -1,0 +1,264 @@
+"""Stepping environments: one Gymnasium environment, or a vector of them, seen as N environments.
+
+The one difficulty is the end of an episode. A transition must carry the last observation of its episode, never the
+first of the next one, and the step in which a vector environment only resets is no transition at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+
+from robot_rl.errors import ConfigurationError, InvalidInput, StorageError
+from robot_rl.training.state import State
+
+Environment = gymnasium.Env | VectorEnv
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """What one step of N environments gave; M <= N rows, without those that only reset."""
+
+    observation: np.ndarray
+    """(M, O)."""
+    action: np.ndarray
+    """In [-1, 1], as requested, (M, A)."""
+    reward: np.ndarray
+    """(M,)."""
+    next_observation: np.ndarray
+    """(M, O), the last one of the episode where it ended."""
+    terminated: np.ndarray
+    """(M,) bool."""
+
+
+@dataclass
+class Episode:
+    """Sums over one episode."""
+
+    length: int = 0
+    total_reward: float = 0.0
+    terminated: bool = False
+    reward_terms: dict[str, float] = field(default_factory=dict)
+    safety: dict[str, float] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float]:
+        """Return, length, mean of every reward term per step, and every safety count of the episode."""
+        return {
+            "return": self.total_reward,
+            "length": float(self.length),
+            "terminated": float(self.terminated),
+            **{f"reward_terms/{name}": value / self.length for name, value in self.reward_terms.items()},
+            **{f"safety/{name}": value for name, value in self.safety.items()},
+        }
+
+
+class Collector:
+    """Steps N environments and keeps the books of their episodes.
+
+    Attributes:
+        count: N.
+        observation: current observations, (N, O) float32.
+        finished: episodes that ended and were not taken yet, oldest first.
+    """
+
+    def __init__(self, env: Environment) -> None:
+        """Looks at the spaces; `restart` or `load_state` comes before the first step.
+
+        Raises:
+            ConfigurationError: the observation is not a vector, or the action not a bounded one.
+        """
+        self.env = env
+        self.is_vector = isinstance(env, VectorEnv)
+        self.count = env.num_envs if isinstance(env, VectorEnv) else 1
+        observation_space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+        action_space = env.single_action_space if isinstance(env, VectorEnv) else env.action_space
+        if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
+            raise ConfigurationError(
+                f"the observation space must be a Box of one dimension, got {observation_space}; "
+                "flatten it with gymnasium.wrappers.FlattenObservation"
+            )
+        if not isinstance(action_space, gymnasium.spaces.Box) or len(action_space.shape) != 1:
+            raise ConfigurationError(f"the action space must be a Box of one dimension, got {action_space}")
+        if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
+            raise ConfigurationError(f"the action space must have finite bounds, got {action_space}")
+        self.observation_size = observation_space.shape[0]
+        self.action_size = action_space.shape[0]
+        self._low = action_space.low.astype(np.float32)
+        self._range = action_space.high.astype(np.float32) - self._low
+        self._autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP) if self.is_vector else None
+        self.observation = np.zeros((self.count, self.observation_size), dtype=np.float32)
+        self.finished: list[Episode] = []
+        self._episodes = [Episode() for _ in range(self.count)]
+        # Environments whose next step ignores the action and only resets (AutoresetMode.NEXT_STEP).
+        self._resetting = np.zeros(self.count, dtype=bool)
+
+    @property
+    def at_start(self) -> bool:
+        """Whether every environment stands at the start of an episode, so that a restart cuts nothing short."""
+        return all(episode.length == 0 for episode in self._episodes)
+
+    def restart(self, seed: int) -> None:
+        """Seeds all environments and starts new episodes; those in progress are cut short."""
+        observation, _ = self.env.reset(seed=seed)
+        self._check_finite("observation", observation)
+        self.observation = np.array(observation, dtype=np.float32).reshape(self.count, -1)
+        self._episodes = [Episode() for _ in range(self.count)]
+        self._resetting[:] = False
+
+    def step(self, action: np.ndarray) -> Transitions:
+        """Steps every environment once.
+
+        Args:
+            action: in [-1, 1], (N, A); mapped linearly onto the environment's own bounds.
+
+        Returns:
+            The transitions, without environments that only reset.
+
+        Raises:
+            InvalidInput: an action, observation or reward is not finite.
+        """
+        self._check_finite("action", action)
+        command = self._low + (0.5 * (action + 1.0)) * self._range
+        *results, info = self.env.step(command if self.is_vector else command[0])
+        observation = np.array(results[0], dtype=np.float32).reshape(self.count, -1)  # (N, O)
+        reward = np.array(results[1], dtype=np.float64).reshape(self.count)
+        terminated = np.array(results[2], dtype=bool).reshape(self.count)
+        ended = terminated | np.array(results[3], dtype=bool).reshape(self.count)
+        real = ~self._resetting
+        self._check_finite("observation", observation)
+        self._check_finite("reward", reward)
+        self._account(real, reward, terminated, ended, info)
+
+        next_observation = observation
+        self._resetting = np.zeros(self.count, dtype=bool)
+        if ended.any():
+            next_observation, observation = self._follow(ended, observation, info)
+        transitions = Transitions(self.observation, action, reward, next_observation, terminated)
+        if not real.all():
+            transitions = Transitions(*(getattr(transitions, name)[real] for name in Transitions.__annotations__))
+        self.observation = observation
+        return transitions
+
+    def _follow(
+        self, ended: np.ndarray, observation: np.ndarray, info: Mapping[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The last observations of this step's transitions, and those that the next actions answer to; (N, O) each."""
+        if not self.is_vector:
+            return observation, np.array(self.env.reset()[0], dtype=np.float32)[None]
+        if self._autoreset == AutoresetMode.SAME_STEP:
+            last = observation.copy()
+            for index in np.flatnonzero(ended):
+                last[index] = info["final_obs"][index]
+            self._check_finite("final observation", last)
+            return last, observation
+        if self._autoreset == AutoresetMode.DISABLED:
+            started, _ = self.env.reset(options={"reset_mask": ended})
+            return observation, np.where(ended[:, None], started, observation).astype(np.float32)
+        self._resetting = ended.copy()
+        return observation, observation
+
+    def _account(
+        self,
+        real: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        ended: np.ndarray,
+        info: Mapping[str, Any],
+    ) -> None:
+        for index in np.flatnonzero(real):
+            episode = self._episodes[index]
+            episode.length += 1
+            episode.total_reward += float(reward[index])
+            last = info
+            if ended[index] and self._autoreset == AutoresetMode.SAME_STEP:
+                last = info.get("final_info", info)
+            self._add_terms(episode.reward_terms, last.get("reward_terms"), index)
+            self._add_terms(episode.safety, last.get("safety"), index)
+            if ended[index]:
+                episode.terminated = bool(terminated[index])
+                self.finished.append(episode)
+                self._episodes[index] = Episode()
+
+    def _add_terms(self, sums: dict[str, float], terms: Mapping[str, Any] | None, index: int | np.integer) -> None:
+        for name, value in (terms or {}).items():
+            if not name.startswith("_"):  # Gymnasium's vector info says under `_name` who has a value at all
+                sums[name] = sums.get(name, 0.0) + float(value[index] if self.is_vector else value)
+
+    @staticmethod
+    def _check_finite(name: str, array: Any) -> None:
+        if not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise InvalidInput(f"{name}{list(where)} is {np.asarray(array)[where]}; all numbers must be finite")
+
+    def take_finished(self) -> list[Episode]:
+        """The episodes that ended since the last call."""
+        finished, self.finished = self.finished, []
+        return finished
+
+    # -- snapshots ----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether the environment can be saved at any step.
+
+        It must offer `snapshot() -> dict` and `restore(dict)`, and its wrappers must have no state that we do not know.
+        """
+        layer: Any = self.env
+        while isinstance(layer, gymnasium.Wrapper | VectorWrapper):
+            if type(layer) not in (OrderEnforcing, PassiveEnvChecker, TimeLimit):
+                return False
+            layer = layer.env
+        return callable(getattr(layer, "snapshot", None)) and callable(getattr(layer, "restore", None))
+
+    def _time_limits(self) -> list[TimeLimit]:
+        layer: Any = self.env
+        limits = []
+        while isinstance(layer, gymnasium.Wrapper):
+            if isinstance(layer, TimeLimit):
+                limits.append(layer)
+            layer = layer.env
+        return limits
+
+    def state(self) -> State:
+        """The books, and with `has_snapshots` the environments in the middle of their episodes too."""
+        state = State(values={"finished": [vars(episode) for episode in self.finished]})
+        if self.has_snapshots:
+            state.arrays = {"observation": self.observation.copy(), "resetting": self._resetting.copy()}
+            state.values["episodes"] = [vars(episode) for episode in self._episodes]
+            state.values["elapsed"] = [limit._elapsed_steps for limit in self._time_limits()]
+            snapshot = State()
+            for name, value in self.env.unwrapped.snapshot().items():  # type: ignore[union-attr]
+                if isinstance(value, np.ndarray):
+                    snapshot.arrays[name] = value
+                else:
+                    snapshot.values[name] = value
+            state = State.join({"books": state, "snapshot": snapshot})
+        else:
+            state = State.join({"books": state})
+        return state
+
+    def load_state(self, state: State, seed: int) -> None:
+        """Continues the episodes of a snapshot; without one starts new episodes from `seed`.
+
+        Raises:
+            StorageError: there is a snapshot but this environment takes none.
+        """
+        books, snapshot = state.part("books"), state.part("snapshot")
+        self.restart(seed)
+        self.finished = [Episode(**values) for values in books.values["finished"]]
+        if "episodes" not in books.values:
+            return
+        if not self.has_snapshots:
+            raise StorageError("the checkpoint holds a snapshot of the environment, which this environment cannot take")
+        self.env.unwrapped.restore({**snapshot.arrays, **snapshot.values})  # type: ignore[union-attr]
+        for limit, elapsed in zip(self._time_limits(), books.values["elapsed"], strict=True):
+            limit._elapsed_steps = elapsed
+        self.observation = books.arrays["observation"].copy()
+        self._resetting = books.arrays["resetting"].copy()
+        self._episodes = [Episode(**values) for values in books.values["episodes"]]

@@ -1,0 +1,197 @@
+"""Replay: a ring of transitions in memory, and its copy on the disk that survives a crash."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot_rl.algorithms.learner import Batch
+from robot_rl.errors import ConfigurationError, InvalidInput, StorageError
+from robot_rl.training.files import read_checked, replace_file, sha256, storing
+from robot_rl.training.state import State
+
+
+class Replay:
+    """The last `capacity` transitions, sampled uniformly with replacement.
+
+    A transition is one row [observation, action, reward, next_observation, terminated] of one float32 matrix, so a
+    batch is one gather. The next observation is stored, not looked up in the next row: the row after the last one of
+    an episode is another episode's, and with several environments the rows interleave.
+
+    Whether an episode was truncated is not stored: a time limit does not change a transition.
+
+    On the disk the transitions lie in segments, files that are written once and never changed. `save_to` writes those
+    since the last save and returns the list of segments that a checkpoint refers to; `prune` deletes the others, and
+    is called when the new checkpoint is in place.
+    """
+
+    def __init__(self, capacity: int, observation_size: int, action_size: int, seed: int = 0) -> None:
+        """Reserves the ring; memory is taken as it fills.
+
+        Raises:
+            ConfigurationError: capacity is not positive.
+        """
+        if capacity < 1:
+            raise ConfigurationError(f"replay: capacity must be at least 1, got {capacity}")
+        self.capacity = capacity
+        self.observation_size = observation_size
+        self.action_size = action_size
+        ends = np.cumsum([observation_size, action_size, 1, observation_size, 1])
+        self._columns = {
+            "observation": slice(0, ends[0]),
+            "action": slice(ends[0], ends[1]),
+            "reward": slice(ends[1], ends[2]),
+            "next_observation": slice(ends[2], ends[3]),
+            "terminated": slice(ends[3], ends[4]),
+        }
+        self._rows = np.empty((capacity, int(ends[-1])), dtype=np.float32)  # (capacity, 2 O + A + 2)
+        self._total = 0
+        self._generator = np.random.Generator(np.random.PCG64(seed))
+        self._segments: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        """Number of transitions held."""
+        return min(self._total, self.capacity)
+
+    @property
+    def total(self) -> int:
+        """Number of transitions ever added."""
+        return self._total
+
+    def add(
+        self,
+        observation: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        next_observation: np.ndarray,
+        terminated: np.ndarray,
+    ) -> None:
+        """Adds transitions in order.
+
+        Args:
+            observation: before the action, (N, O).
+            action: as requested, in [-1, 1], (N, A).
+            reward: (N,).
+            next_observation: after the action; at the end of an episode its last observation, (N, O).
+            terminated: whether the state after the action is terminal; not whether a time limit was hit. (N,).
+
+        Raises:
+            InvalidInput: a number is NaN or infinite, or N exceeds the capacity; nothing is added.
+        """
+        count = len(reward)
+        if count > self.capacity:
+            raise InvalidInput(f"replay: {count} transitions at once do not fit its capacity of {self.capacity}")
+        rows = np.empty((count, self._rows.shape[1]), dtype=np.float32)
+        rows[:, self._columns["observation"]] = observation
+        rows[:, self._columns["action"]] = action
+        rows[:, self._columns["reward"]] = np.reshape(reward, (count, 1))
+        rows[:, self._columns["next_observation"]] = next_observation
+        rows[:, self._columns["terminated"]] = np.reshape(terminated, (count, 1))
+        if not np.isfinite(rows).all():
+            self._refuse(rows)
+        self._place(rows)
+
+    def _place(self, rows: np.ndarray) -> None:
+        start = self._total % self.capacity
+        first = min(len(rows), self.capacity - start)
+        self._rows[start : start + first] = rows[:first]
+        self._rows[: len(rows) - first] = rows[first:]
+        self._total += len(rows)
+
+    def _refuse(self, rows: np.ndarray) -> None:
+        for name, columns in self._columns.items():
+            bad = np.argwhere(~np.isfinite(rows[:, columns]))
+            if len(bad):
+                row, entry = bad[0]
+                where = f"{name}[{entry}]" if columns.stop - columns.start > 1 else name
+                raise InvalidInput(
+                    f"replay: {where} is {rows[:, columns][row, entry]} at transition {self._total + row}; all numbers "
+                    "must be finite. Look for it in the environment's observation and reward, or in the learner"
+                )
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draws transitions uniformly, with replacement, from the replay's own generator.
+
+        Raises:
+            InvalidInput: the replay is empty.
+        """
+        if self._total == 0:
+            raise InvalidInput("replay: it is empty, add transitions before sampling")
+        indices = self._generator.integers(0, len(self), size=batch_size)
+        rows = self._rows.take(indices, axis=0)  # (B, 2 O + A + 2)
+        parts = {name: rows[:, columns] for name, columns in self._columns.items()}
+        parts["reward"] = parts["reward"][:, 0]
+        parts["terminated"] = parts["terminated"][:, 0]
+        return Batch(**parts)
+
+    def _span(self, start: int, stop: int) -> np.ndarray:
+        return self._rows.take(np.arange(start, stop) % self.capacity, axis=0)
+
+    def save_to(self, folder: Path) -> State:
+        """Writes the transitions that are not on the disk yet and returns the reference a checkpoint keeps.
+
+        Raises:
+            StorageError: the disk is full or not writable; earlier segments are untouched and a later call tries again.
+        """
+        oldest = self._total - len(self)
+        saved = max(self._segments[-1]["stop"] if self._segments else 0, oldest)
+        if saved < self._total:
+            name = f"{saved:012d}-{self._total:012d}.npy"
+            content = io.BytesIO()
+            np.save(content, self._span(saved, self._total), allow_pickle=False)
+            data = content.getvalue()
+            with storing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            replace_file(folder / name, data)
+            segment = {"file": name, "start": saved, "stop": self._total, "bytes": len(data), "sha256": sha256(data)}
+            self._segments.append(segment)
+        self._segments = [segment for segment in self._segments if segment["stop"] > oldest]
+        return State(
+            values={
+                "capacity": self.capacity,
+                "observation_size": self.observation_size,
+                "action_size": self.action_size,
+                "total": self._total,
+                "segments": [dict(segment) for segment in self._segments],
+                "generator": self._generator.bit_generator.state,
+            }
+        )
+
+    def load_from(self, folder: Path, state: State) -> None:
+        """Reads the transitions that a checkpoint refers to.
+
+        Raises:
+            StorageError: a segment is missing or damaged, or the reference belongs to a replay of other sizes.
+        """
+        saved = state.values
+        for name in ("capacity", "observation_size", "action_size"):
+            if saved[name] != getattr(self, name):
+                raise StorageError(
+                    f"replay: the checkpoint's {name} is {saved[name]}, this run's is {getattr(self, name)}; "
+                    "resume with the settings of the run"
+                )
+        oldest = max(0, saved["total"] - self.capacity)
+        self._total = oldest
+        for segment in saved["segments"]:
+            path = folder / segment["file"]
+            rows = np.load(io.BytesIO(read_checked(path, segment["bytes"], segment["sha256"])), allow_pickle=False)
+            if rows.shape != (segment["stop"] - segment["start"], self._rows.shape[1]) or rows.dtype != np.float32:
+                raise StorageError(f"{path} is damaged: it holds {rows.dtype} {rows.shape}")
+            if segment["start"] > self._total:
+                raise StorageError(f"replay: transitions {self._total} to {segment['start']} are in no segment")
+            self._place(rows[max(0, self._total - segment["start"]) :])
+        if self._total != saved["total"]:
+            raise StorageError(f"replay: {saved['total']} transitions were saved, the segments end at {self._total}")
+        self._segments = [dict(segment) for segment in saved["segments"]]
+        self._generator.bit_generator.state = saved["generator"]
+
+    @staticmethod
+    def prune(folder: Path, references: list[State]) -> None:
+        """Deletes the segments that none of the references needs."""
+        needed = {segment["file"] for reference in references for segment in reference.values["segments"]}
+        for path in folder.glob("*"):
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
