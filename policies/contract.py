@@ -1,7 +1,7 @@
 """What a policy file says of itself: everything that a robot, or a person, must know to run it.
 
-The contract is JSON in the metadata of the ONNX file. Python writes the shortest decimal that reads back as the same float, so
-nothing is rounded on the way. Beside it stands its SHA-256; the contract in turn holds the SHA-256 of the graph.
+The contract is JSON in the metadata of the ONNX file. Python writes the shortest decimal that reads back as the same
+float, so nothing is rounded on the way. Beside it stands its SHA-256; the contract in turn holds that of the graph.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Turns a learner's actor into one ONNX file that carries its contract.
 
-The graph is written node by node: a small network needs no tracing, and the file stays readable and the same from one version of
-torch to the next.
+The graph is written node by node: a small network needs no tracing, and the file stays readable and the same from one
+version of torch to the next.
 
     observation ─ normalise ─ layers ─┬─ mean ─ tanh ──────────────────── action ─ map ─ clip ─ command
                                       └─ log std ─ exp ─ x noise + mean ─ tanh ─ sampled_action ─ sampled_command
@@ -52,6 +52,9 @@ PARITY_TOLERANCE = 1e-5
 PARITY_OBSERVATIONS = 10_000
 GOLDEN_ROWS = 16
 
+REACH_MARGIN = 1e-4
+"""rad or m: a joint that stays this far from its limits whatever the action needs no clipping."""
+
 
 class Exportable(Protocol):
     """What the exporter needs of a learner."""
@@ -98,7 +101,7 @@ def export_policy(
         algorithm: name; the learner's class by default.
         settings: of the algorithm; the learner's own by default.
         training: steps, seed, wall time, final return, command line: what a reader may want to know.
-        goal_ranges: least and greatest goal by label.
+        goal_ranges: least and greatest goal by label; the task's own by default, if it has any.
         observations: (N, size) raw ones from training, to compare on beside the synthetic ones; optional.
 
     Raises:
@@ -108,8 +111,8 @@ def export_policy(
     """
     if (learner.observation_size, learner.action_size) != (task.layout.size, task.spec.action.size):
         raise ConfigurationError(
-            f"the learner maps {learner.observation_size} observations to {learner.action_size} actions, task {task.name!r} on "
-            f"robot {task.spec.name!r} has {task.layout.size} and {task.spec.action.size}"
+            f"the learner maps {learner.observation_size} observations to {learner.action_size} actions, "
+            f"task {task.name!r} on robot {task.spec.name!r} has {task.layout.size} and {task.spec.action.size}"
         )
     reference = TorchPolicy(learner, task.spec)
     model = build_model(learner, task.spec)
@@ -149,12 +152,13 @@ def build_model(learner: Exportable, spec: RobotSpec) -> bytes:
     mean, log_std = _network_nodes(graph, learner)
     actor: Any = learner.actor
     graph.node("Tanh", [mean], "action")
-    _command_nodes(graph, spec, "action", "command")
+    action_map = _map_constants(graph, spec)
+    action_map("action", "command")
     bounds = [graph.constant("log_std_min", actor.log_std_min), graph.constant("log_std_max", actor.log_std_max)]
     std = graph.node("Exp", [graph.node("Clip", [log_std, *bounds], "log_std")], "std")
     draw = graph.node("Add", [mean, graph.node("Mul", [std, "noise"], "scaled_noise")], "sample")
     graph.node("Tanh", [draw], "sampled_action")
-    _command_nodes(graph, spec, "sampled_action", "sampled_command")
+    action_map("sampled_action", "sampled_command")
 
     actions, joints = learner.action_size, spec.joints
     inputs = [
@@ -192,18 +196,18 @@ def check_parity(reference: TorchPolicy, content: bytes, observations: Array) ->
     for kind, draws in (("deterministic", None), ("sampled", noise)):
         expected = reference(observations, draws)
         for what, ours, theirs in zip(("action", "command"), policy.act(observations, draws), expected, strict=True):
-            error = np.abs(ours - theirs)
-            if not error.max() <= PARITY_TOLERANCE:
-                row = int(np.argmax(error.max(axis=1)))
+            gap = np.abs(ours - theirs).max(axis=1)  # (N,)
+            if not gap.max() <= PARITY_TOLERANCE:
                 raise CheckFailed(
-                    f"torch and ONNX differ: {kind} {what} of observation {row} by {error.max():.3g}, allowed {PARITY_TOLERANCE:g}"
+                    f"torch and ONNX differ: {kind} {what} of observation {int(np.argmax(gap))} by {gap.max():.3g}, "
+                    f"allowed {PARITY_TOLERANCE:g}"
                 )
-            worst = max(worst, float(error.max()))
+            worst = max(worst, float(gap.max()))
     return worst
 
 
 class TorchPolicy:
-    """The learner's own answer, computed as in training: its normaliser, its actor, the spec's action map and limits."""
+    """The learner's own answer, as in training: its normaliser, its actor, the spec's action map and limits."""
 
     def __init__(self, learner: Exportable, spec: RobotSpec) -> None:
         """Args: learner: whose policy; spec: the robot."""
@@ -249,34 +253,56 @@ def _network_nodes(graph: _Graph, learner: Exportable) -> tuple[str, str]:
     if math.isfinite(normalizer.clip):
         bounds = [graph.constant("clip_low", -normalizer.clip), graph.constant("clip_high", normalizer.clip)]
         x = graph.node("Clip", [x, *bounds], "normalised")
-    layers = _layers(learner.actor)
-    for index, layer in enumerate(layers):
-        weight = graph.constant(f"weight_{index}", layer.weight.detach().numpy().T)  # (inputs, outputs)
-        bias = graph.constant(f"bias_{index}", layer.bias.detach().numpy())
-        x = graph.node("Gemm", [x, weight, bias], f"linear_{index}")
-        if index < len(layers) - 1:
-            x = graph.node("Relu", [x], f"hidden_{index}")
-    halves = graph.constant("halves", [learner.action_size] * 2, np.int64)
-    graph.nodes.append(helper.make_node("Split", [x, halves], ["mean", "raw_log_std"], name="split", axis=1))
-    return "mean", "raw_log_std"
+    *hidden, head = _layers(learner.actor)
+    for index, layer in enumerate(hidden):
+        x = graph.node("Relu", [_linear(graph, x, f"linear_{index}", layer.weight, layer.bias)], f"hidden_{index}")
+    # The head's halves apart: the deterministic answer then pays for the mean alone.
+    halves = zip(head.weight.chunk(2), head.bias.chunk(2), ("mean", "raw_log_std"), strict=True)
+    mean, log_std = (_linear(graph, x, name, weight, bias) for weight, bias, name in halves)
+    return mean, log_std
 
 
-def _command_nodes(graph: _Graph, spec: RobotSpec, action: str, command: str) -> None:
-    """command = home + mixing (scale * action), clipped to the limits."""
+def _linear(graph: _Graph, x: str, name: str, weight: Tensor, bias: Tensor) -> str:
+    constants = (
+        graph.constant(f"{name}_weight", weight.detach().numpy().T),  # (inputs, outputs)
+        graph.constant(f"{name}_bias", bias.detach().numpy()),
+    )
+    return graph.node("Gemm", [x, *constants], name)
+
+
+def _map_constants(graph: _Graph, spec: RobotSpec) -> _ActionMapNodes:
+    """The constants of the action map, for the deterministic and the sampled command alike."""
     matrix = spec.action.mixing * spec.action.scale  # (n, d)
-    first = not any(constant.name == "home" for constant in graph.constants)
     square = matrix.shape[0] == matrix.shape[1]
     diagonal = square and np.array_equal(matrix, np.diag(np.diag(matrix)))
-    if first:
-        graph.constant("gain", np.diag(matrix) if diagonal else matrix.T)
-        graph.constant("home", spec.home)
+    graph.constant("gain", np.diag(matrix) if diagonal else matrix.T)
+    graph.constant("home", spec.home)
+    reach = np.abs(matrix).sum(axis=1)  # (n,), largest displacement that an action in [-1, 1] can ask for
+    low, high = spec.home - reach - REACH_MARGIN, spec.home + reach + REACH_MARGIN
+    limited = bool(np.any((low < spec.lower) | (high > spec.upper)))
+    if limited:
         # Rounded inwards: a float32 command must not lie outside the float64 limits that the supervisor keeps.
         graph.constant("lower", _inward(spec.lower, np.inf))
         graph.constant("upper", _inward(spec.upper, -np.inf))
-    change = graph.node("Mul" if diagonal else "MatMul", [action, "gain"], f"{command}_change")
-    wanted = graph.node("Add", [change, "home"], f"{command}_wanted")
-    raised = graph.node("Max", [wanted, "lower"], f"{command}_raised")
-    graph.node("Min", [raised, "upper"], command)
+    return _ActionMapNodes(graph, "Mul" if diagonal else "MatMul", limited)
+
+
+@dataclass(frozen=True)
+class _ActionMapNodes:
+    """command = home + mixing (scale * action), clipped to the limits where the action could reach them."""
+
+    graph: _Graph
+    product: str
+    limited: bool
+
+    def __call__(self, action: str, command: str) -> None:
+        node = self.graph.node
+        change = node(self.product, [action, "gain"], f"{command}_change")
+        if not self.limited:
+            node("Add", [change, "home"], command)
+            return
+        wanted = node("Add", [change, "home"], f"{command}_wanted")
+        node("Min", [node("Max", [wanted, "lower"], f"{command}_raised"), "upper"], command)
 
 
 def _inward(limit: Array, towards: float) -> NDArray[np.float32]:
@@ -354,7 +380,8 @@ def _action_part(spec: RobotSpec) -> ActionPart:
 
 
 def _task_part(task: Task, goal_ranges: Mapping[str, tuple[float, float]] | None) -> TaskPart:
-    ranges = {label: _floats(bounds) for label, bounds in (goal_ranges or {}).items()}
+    given = getattr(task, "goal_ranges", {}) if goal_ranges is None else goal_ranges
+    ranges = {label: _floats(bounds) for label, bounds in given.items()}
     return TaskPart(task.name, task.goal_labels, ranges, _plain(getattr(task, "settings", {})))
 
 

@@ -11,8 +11,8 @@ from robot_rl.spec import RobotSpec
 def check_robot(contract: Contract, robot: RobotSpec) -> None:
     """Refuses a robot on which the policy would mean something else.
 
-    Compares what matters for running: joints and their order, home, limits, gains, rate, action map, observation. How the robot
-    is simulated may differ.
+    Compares what matters for running: joints and their order, home, limits, gains, rate, action map, observation. How
+    the robot is simulated may differ.
 
     Raises:
         PolicyError: names the first difference, with both values.
@@ -20,7 +20,7 @@ def check_robot(contract: Contract, robot: RobotSpec) -> None:
     trained = contract.robot
     if trained.digest == robot.digest:
         return
-    whose = f"made for robot {trained.name!r}, not for {robot.name!r}"
+    whose, here = f"made for robot {trained.name!r}, not for {robot.name!r}", f"on robot {robot.name!r}"
     theirs, ours = contract.joint_names, robot.joint_names
     if set(theirs) != set(ours):
         odd = next((f"{n!r} of the policy is not on the robot" for n in theirs if n not in ours), None)
@@ -28,15 +28,17 @@ def check_robot(contract: Contract, robot: RobotSpec) -> None:
         raise PolicyError(f"{whose}: joint {odd}; the policy's {len(theirs)} joints: {', '.join(theirs)}")
     if theirs != ours:
         at = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
-        raise PolicyError(f"the joint order differs: joint {at} is {theirs[at]!r} in the policy, {ours[at]!r} on robot {robot.name!r}")
+        raise PolicyError(f"the joint order differs: joint {at} is {theirs[at]!r} in the policy, {ours[at]!r} {here}")
     if trained.control_rate != robot.control_rate:
-        raise PolicyError(f"the policy runs at {trained.control_rate!r} Hz, robot {robot.name!r} at {robot.control_rate!r} Hz")
+        raise PolicyError(
+            f"control_rate is {trained.control_rate!r} Hz in the policy, {robot.control_rate!r} Hz {here}"
+        )
     for index, joint in enumerate(trained.joints):
         for field, unit in _JOINT_UNITS.items():
             given, expected = float(getattr(robot, field)[index]), getattr(joint, field)
             if given != expected:
                 raise PolicyError(
-                    f"{field} of {joint.name!r} is {expected!r} {unit} in the policy, {given!r} {unit} on robot {robot.name!r}"
+                    f"{field} of {joint.name!r} is {expected!r} {unit} in the policy, {given!r} {unit} {here}"
                 )
     _check_action(contract, robot)
     _check_observation(contract, robot)
@@ -60,10 +62,10 @@ def check_layout(trained: ObservationLayout, given: ObservationLayout) -> None:
             f"another observation layout: the policy takes {trained.size} numbers, here are {given.size}; "
             f"first one without a partner: {extra}"
         )
-    for wanted_part, got_part in zip(trained.entries, given.entries, strict=True):
-        if wanted_part.unit != got_part.unit:
+    for ours, theirs in zip(trained.entries, given.entries, strict=True):
+        if ours.unit != theirs.unit:
             raise PolicyError(
-                f"another observation layout: {wanted_part.name} is in {wanted_part.unit} for the policy, in {got_part.unit} here"
+                f"another observation layout: {ours.name} is in {ours.unit} for the policy, in {theirs.unit} here"
             )
 
 
@@ -79,21 +81,21 @@ _JOINT_UNITS = {
 
 
 def _check_action(contract: Contract, robot: RobotSpec) -> None:
-    trained, given = contract.action, robot.action
+    trained, given, here = contract.action, robot.action, f"on robot {robot.name!r}"
     if trained.coordinates != given.coordinates:
         raise PolicyError(
             f"the action's components are {', '.join(trained.coordinates)} in the policy, "
-            f"{', '.join(given.coordinates)} on robot {robot.name!r}"
+            f"{', '.join(given.coordinates)} {here}"
         )
     for column, name in enumerate(trained.coordinates):
         ours, theirs = trained.scale[column], float(given.scale[column])
         if ours != theirs:
-            raise PolicyError(f"the action scale of {name!r} is {ours!r} in the policy, {theirs!r} on robot {robot.name!r}")
+            raise PolicyError(f"the action scale of {name!r} is {ours!r} in the policy, {theirs!r} {here}")
         for row, joint in enumerate(contract.joint_names):
             ours, theirs = trained.mixing[row][column], float(given.mixing[row, column])
             if ours != theirs:
                 raise PolicyError(
-                    f"the action mixing of {name!r} into {joint!r} is {ours!r} in the policy, {theirs!r} on robot {robot.name!r}"
+                    f"the action mixing of {name!r} into {joint!r} is {ours!r} in the policy, {theirs!r} {here}"
                 )
 
 

@@ -1,7 +1,7 @@
 """Reads and cuts the bytes of an ONNX file without the onnx package, which an onboard computer does not have.
 
-An ONNX file is a protobuf message: a sequence of fields, each a tag (number and wire type) and a value. Only four numbers of
-onnx.proto matter here, and they are frozen by protobuf's own rules.
+An ONNX file is a protobuf message: a sequence of fields, each a tag (number and wire type) and a value. The few field
+numbers of onnx.proto that matter here can never change, by protobuf's own rules.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def fields(message: bytes) -> Iterator[Field]:
         else:
             raise ValueError(f"byte {start} starts no protobuf field")
         at += length
-        if at > end or tag >> 3 == 0:
-            raise ValueError(f"the field at byte {start} runs past the end" if at > end else f"byte {start} starts no field")
+        if at > end:
+            raise ValueError(f"the field at byte {start} runs past the end")
         yield Field(tag >> 3, bytes(view[at - length : at]), bytes(view[start:at]))
 
 
@@ -92,14 +92,15 @@ def split_metadata(content: bytes) -> tuple[bytes, dict[str, str]]:
 def only_outputs(model: bytes, outputs: Iterable[str]) -> bytes:
     """The model reduced to what some of its outputs need.
 
-    ONNX Runtime computes every node of a graph, whatever outputs are asked for; so a cheaper answer needs a smaller graph.
+    ONNX Runtime computes every node of a graph, whatever is asked for; so a cheaper answer needs a smaller graph.
 
     Args:
         model: an ONNX model whose nodes are in topological order, as the standard demands.
         outputs: names of the outputs to keep.
     """
+    kept = frozenset(outputs)
     return b"".join(
-        encode(_MODEL_GRAPH, _reduced_graph(field.value, frozenset(outputs))) if field.number == _MODEL_GRAPH else field.raw
+        encode(_MODEL_GRAPH, _reduced_graph(field.value, kept)) if field.number == _MODEL_GRAPH else field.raw
         for field in fields(model)
     )
 
