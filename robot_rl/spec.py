@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, UnknownName
@@ -171,6 +170,8 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
         UnknownName: no built-in robot of that name.
         ConfigurationError: the file is missing or wrong; the message names the key.
     """
+    import yaml  # here, because a policy runs without it and starts a tenth sooner
+
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")) or "/" in text:
         path = Path(text)
