@@ -51,6 +51,11 @@ def _roll_pitch(state: RobotState, _action: Array, _goal: Array) -> Array:
     return np.stack([np.arctan2(-y, -z), np.arctan2(x, np.hypot(y, z))], axis=-1)
 
 
+def _gait_clock(state: RobotState, _action: Array, goal: Array) -> Array:
+    angle = 2.0 * np.pi * goal[..., -1] * state.stamp
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+
+
 def _yaw_of_objects(state: RobotState) -> Array:
     return np.stack([rotation.yaw(item.orientation_xyzw) for item in state.objects.values()], axis=-1)
 
@@ -100,6 +105,8 @@ QUANTITIES: Mapping[str, Quantity] = {
     ),
     "contacts": Quantity("N", ("contacts",), lambda s, a, g: s.contacts, lambda spec, goal: spec.feet, scale=50.0),
     "previous_action": Quantity("1", (), lambda s, a, g: a, lambda spec, goal: spec.action.coordinates),
+    # The goal's last component is the cadence in Hz.
+    "gait_clock": Quantity("1", (), _gait_clock, lambda spec, goal: ("cos", "sin")),
     "goal": Quantity("mixed", (), lambda s, a, g: g, lambda spec, goal: goal),
     "object_position": Quantity(
         "m", ("objects",), _of_objects("position"), _object_axes("x", "y", "z"), scale=0.1

@@ -62,23 +62,29 @@ def model_path(spec: RobotSpec) -> Path:
 
 
 def _menagerie_path(name: str) -> Path:
-    root = os.environ.get("MENAGERIE_ROOT")
-    if root is None:
-        try:
-            import mujoco_menagerie
-        except ImportError as error:
+    try:
+        import mujoco_menagerie
+    except ImportError as error:
+        root = os.environ.get("MENAGERIE_ROOT")
+        if root is None:
             raise ConfigurationError(
                 f"model 'menagerie:{name}' needs the package mujoco-menagerie (pip install mujoco-menagerie), "
                 "or MENAGERIE_ROOT set to a checkout of MuJoCo Menagerie"
             ) from error
-        folder = Path(mujoco_menagerie.get_path(name))
-        folder = folder.parent if folder.is_file() else folder
-    else:
-        folder = Path(root) / name
+        return _file_in_checkout(Path(root), name)
+    try:
+        robot = mujoco_menagerie.get(name)
+        return Path(robot.xml(robot.default_model))
+    except mujoco_menagerie.MenagerieError as error:
+        raise ConfigurationError(f"model 'menagerie:{name}': {_one_line(error)}") from error
+
+
+def _file_in_checkout(root: Path, name: str) -> Path:
+    folder = root / name
     if not folder.is_dir():
-        known = sorted(p.name for p in Path(root).iterdir() if p.is_dir()) if root and Path(root).is_dir() else []
-        raise UnknownName.of("Menagerie model", name, known, f"under {folder.parent}")
-    # Every Menagerie folder has scene files and one or more robots; the robot's file is not the scene.
+        known = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        raise UnknownName.of("Menagerie model", name, known, f"under MENAGERIE_ROOT {root}")
+    # A Menagerie folder has scene files and variants beside the robot's own file.
     files = sorted(p for p in folder.glob("*.xml") if not p.stem.startswith("scene") and not p.stem.endswith("_mjx"))
     if not files:
         raise ConfigurationError(f"model 'menagerie:{name}': no robot file in {folder}")

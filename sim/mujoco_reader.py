@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from robot_rl import rotation
 from robot_rl.robot import ObjectState, RobotState, Start
 from robot_rl.spec import RobotSpec
+from sim.loops import follower_dofs
 
 Array = NDArray[np.floating]
 
@@ -41,6 +42,7 @@ class MujocoReader:
             self._contacts = slice(first.start, last.stop, 3)
         self._at, self._measured_size, self._noise_std = _measured_layout(spec)
         self._model = model
+        self.followers = follower_dofs(model, spec.joint_names)
 
     @property
     def noise_size(self) -> int:
@@ -48,7 +50,7 @@ class MujocoReader:
         return self._noise_std.size
 
     def start_qpos(self, start: Start) -> Array:
-        """Positions (nq,) of the whole model at the start of an episode; closed loops settle from the model's reference."""
+        """Positions (nq,) of the whole model at the start of an episode; followers in closed loops at their reference."""
         qpos = self._model.qpos0.copy()
         qpos[self._joint_qpos] = start.joint_position
         if self.spec.base == "floating":
@@ -59,7 +61,7 @@ class MujocoReader:
         for name, angle in start.object_yaw.items():
             joint = self._model.body(name).jntadr[0]
             address = self._model.jnt_qposadr[joint]
-            if self._model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+            if self._model.jnt_type[joint] == int(mujoco.mjtJoint.mjJNT_FREE):
                 upright = rotation.from_wxyz(self._model.qpos0[address + 3 : address + 7])
                 turned = rotation.multiply(rotation.from_yaw(angle), upright)
                 qpos[address + 3 : address + 7] = rotation.to_wxyz(turned)

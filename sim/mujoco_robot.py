@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from robot_rl.errors import InvalidInput
 from robot_rl.robot import JointCommand, RobotState, Start
 from robot_rl.spec import RobotSpec
+from sim.loops import close_loops
 from sim.mujoco_model import compile_model
 from sim.mujoco_reader import MujocoReader
 
@@ -96,6 +97,7 @@ def place_at_start(model: mujoco.MjModel, data: mujoco.MjData, reader: MujocoRea
     """Resets one copy to the start of an episode, its actuators (and their delay lines) holding the start position."""
     mujoco.mj_resetData(model, data)
     data.qpos[:] = reader.start_qpos(start)
+    close_loops(model, data, reader.followers)
     data.ctrl[:] = start.joint_position
     for i in range(model.nu):
         samples = int(model.actuator_history[i, 0]) if model.nhistory else 0

@@ -68,7 +68,7 @@ class RotateCube(Task):
         """Whether the cube has left the hand: it lies lower than the palm."""
         return state.objects[self._object].position[..., 2] < self.lowest
 
-    lowest = 0.0
+    lowest = 0.16
     """m, height of the cube's centre below which it counts as dropped."""
 
     def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:
