@@ -1,0 +1,74 @@
+"""One small exported policy, shared: a real learner with random weights on Go2's walking task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from policies.export import export_policy
+from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.task import RewardTerm, Task
+from robot_rl.training.normalizer import Normalizer
+
+
+class Stroll(Task):
+    """A small task of this folder's own, so that no change of a shipped task changes what is tested here."""
+
+    name = "walk"
+    goal_labels = ("forward m/s", "left m/s", "turn rad/s")
+    current = ("goal",)
+    history = ("gravity", "angular_velocity", "joint_position", "joint_velocity", "previous_action")
+    history_length = 2
+
+    def reward_terms(self):
+        return {"alive": RewardTerm(1.0, lambda step: np.ones(step.action.shape[:-1]))}
+
+    def sample_goal(self, rng):
+        return rng.uniform(-1.0, 1.0, 3)
+
+
+def make_learner(task: Task, hidden: tuple[int, ...] = (32, 24), seed: int = 0) -> SAC:
+    """A learner whose weights are large enough for its actions to fill [-1, 1]."""
+    normalizer = Normalizer(task.layout.offset, task.layout.scale, clip=10.0)
+    settings = SACSettings(hidden_sizes=hidden, log_std_min=-5.0)
+    learner = SAC(task.layout.size, task.spec.action.size, settings, seed, normalizer)
+    with torch.no_grad():
+        for parameter in learner.actor.parameters():
+            parameter.mul_(2.0)
+    return learner
+
+
+@pytest.fixture(scope="session")
+def go2() -> RobotSpec:
+    return load_robot("go2")
+
+
+@pytest.fixture(scope="session")
+def walk(go2: RobotSpec) -> Task:
+    return Stroll(go2)
+
+
+@pytest.fixture(scope="session")
+def learner(walk: Task) -> SAC:
+    return make_learner(walk)
+
+
+@pytest.fixture(scope="session")
+def policy_file(learner: SAC, walk: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("policies") / "go2-walk.onnx"
+    export_policy(learner, walk, path, training={"steps": 12_345, "final_return": 0.1 + 0.2})
+    return path
+
+
+@pytest.fixture(scope="session")
+def new_learner():
+    return make_learner
+
+
+@pytest.fixture(scope="session")
+def stroll():
+    return Stroll
