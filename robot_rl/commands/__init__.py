@@ -1,0 +1,1 @@
+"""The subcommands of `robot-rl`, one module each with `run(arguments) -> exit code`."""

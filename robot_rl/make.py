@@ -1,0 +1,222 @@
+"""From names to objects: robots, tasks, environments, learners. The only module that imports simulators, and only when asked."""
+
+from __future__ import annotations
+
+import importlib
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.robot import BatchRobot, Robot
+from robot_rl.settings import from_mapping
+from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.task import Task
+from robot_rl.tasks import TASKS
+
+if TYPE_CHECKING:
+    from robot_rl.algorithms.learner import Learner
+    from robot_rl.env import RobotEnv, RobotVectorEnv
+
+BACKENDS = ("mujoco",)
+"""Where a robot can live."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """Where a learner is found; torch is imported with it, so not before it is needed."""
+
+    module: str
+    learner: str
+    settings: str
+    description: str
+
+    def load(self, name: str) -> Any:
+        """A member of the algorithm's module."""
+        try:
+            return getattr(importlib.import_module(self.module), name)
+        except ModuleNotFoundError as error:
+            raise missing_package(error, "train") from error
+
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    "sac": Algorithm("robot_rl.algorithms.sac", "SAC", "SACSettings", "soft actor-critic, twin critics, automatic temperature"),
+}
+
+
+def missing_package(error: ModuleNotFoundError, extra: str) -> ConfigurationError:
+    """What to tell a person whose installation lacks a package of an extra."""
+    return ConfigurationError(
+        f"the Python package {error.name!r} is not installed; install robot_rl with the extra {extra!r}: "
+        f"pip install -c constraints.txt -e '.[{extra}]'"
+    )
+
+
+def robot_spec(robot: str | Path | RobotSpec) -> RobotSpec:
+    """A spec as it is, or read by name or from a YAML file."""
+    return robot if isinstance(robot, RobotSpec) else load_robot(robot)
+
+
+def make_robot(robot: str | Path | RobotSpec, backend: str = "mujoco", noise: bool = True) -> Robot:
+    """A robot ready to reset.
+
+    Args:
+        robot: built-in name, path of a YAML file, or a spec.
+        backend: where it lives; one of BACKENDS.
+        noise: whether simulated sensors carry the spec's noise.
+
+    Raises:
+        UnknownName: no such robot or backend; lists those that exist.
+        ConfigurationError: the robot's file or model is wrong.
+    """
+    spec = robot_spec(robot)
+    _check_backend(backend)
+    try:
+        from sim.mujoco_robot import MujocoRobot
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return MujocoRobot(spec, noise=noise)
+
+
+def make_batch(
+    robot: str | Path | RobotSpec, count: int, backend: str = "mujoco", threads: int | None = None, noise: bool = True
+) -> BatchRobot:
+    """Several copies of a robot that step together; `threads` None takes all cores. See `make_robot`."""
+    spec = robot_spec(robot)
+    _check_backend(backend)
+    try:
+        from sim.mujoco_batch import MujocoBatch
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return MujocoBatch(spec, count, threads=threads, noise=noise)
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in BACKENDS:
+        raise UnknownName.of("backend", backend, BACKENDS)
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a task; raises UnknownName with those that exist."""
+    if name not in TASKS:
+        raise UnknownName.of("task", name, TASKS)
+    return TASKS[name]
+
+
+def task_settings_class(name: str) -> type | None:
+    """The settings class of a task, or None where it has none."""
+    hint = typing.get_type_hints(task_class(name).__init__).get("settings")
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
+    return kinds[0] if kinds and kinds[0] is not None else None
+
+
+def make_task(name: str, robot: str | Path | RobotSpec, settings: Mapping[str, Any] | None = None) -> Task:
+    """A task for a robot.
+
+    Args:
+        name: one of `robot_rl.tasks.TASKS`.
+        robot: built-in name, path of a YAML file, or a spec.
+        settings: the task's settings that differ from their defaults, by name.
+
+    Raises:
+        UnknownName: no such task or setting; lists those that exist.
+        MissingSensor: the task observes what the robot lacks.
+    """
+    kind, spec = task_class(name), robot_spec(robot)
+    settings_class = task_settings_class(name)
+    if settings_class is None:
+        if settings:
+            raise ConfigurationError(f"task {name!r} has no settings, got: {', '.join(settings)}")
+        return kind(spec)
+    return kind(spec, from_mapping(settings_class, settings or {}, "task"))  # type: ignore[call-arg]
+
+
+def make_env(
+    robot: str | Path | RobotSpec | Robot,
+    task: str | Task,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    backend: str = "mujoco",
+    time_limit: float | None = None,
+    render_mode: str | None = None,
+) -> RobotEnv:
+    """A robot with a task as a Gymnasium environment: `make_env("go2", "walk")`.
+
+    Args:
+        robot: built-in name, path of a YAML file, a spec, or a robot that is already there.
+        task: name, or a task made for the same robot.
+        settings: of the task, where it is given by name.
+        backend: where the robot lives, where it is not given.
+        time_limit: s; the task's own by default.
+        render_mode: `rgb_array` for frames from `render()`.
+
+    Raises:
+        ConfigurationError: a name, a setting or the combination is wrong; says what is allowed.
+    """
+    if not isinstance(robot, Robot):
+        robot = make_robot(robot, backend)
+    if isinstance(task, str):
+        task = make_task(task, robot.spec, settings)
+    try:
+        from robot_rl.env import RobotEnv
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return RobotEnv(robot, task, time_limit, render_mode, camera=make_camera if render_mode else None)
+
+
+def make_vector_env(
+    robot: str | Path | RobotSpec | BatchRobot,
+    task: str | Task,
+    count: int = 2,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    backend: str = "mujoco",
+    threads: int | None = None,
+    time_limit: float | None = None,
+) -> RobotVectorEnv:
+    """Many copies of a robot with one task, stepped together on all cores; see `make_env`."""
+    if not isinstance(robot, BatchRobot):
+        robot = make_batch(robot, count, backend, threads)
+    if isinstance(task, str):
+        task = make_task(task, robot.spec, settings)
+    try:
+        from robot_rl.env import RobotVectorEnv
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return RobotVectorEnv(robot, task, time_limit)
+
+
+def make_camera(robot: Robot) -> Callable[[], NDArray[np.uint8]]:
+    """A camera that follows a simulated robot; each call renders a frame (height, width, 3)."""
+    from sim.render import Camera
+
+    return Camera(robot)
+
+
+def make_learner(
+    algorithm: str, task: Task, settings: Mapping[str, Any] | None = None, seed: int = 0
+) -> Learner:
+    """A learner for a task, its observations normalised by the typical values that the layout gives.
+
+    Raises:
+        UnknownName: no such algorithm or setting; lists those that exist.
+    """
+    known = algorithm_of(algorithm)
+    chosen = from_mapping(known.load(known.settings), settings or {}, algorithm)
+    from robot_rl.training.normalizer import Normalizer
+
+    layout = task.layout
+    normalizer = Normalizer(layout.offset, layout.scale)
+    return known.load(known.learner)(layout.size, task.spec.action.size, chosen, seed, normalizer)
+
+
+def algorithm_of(name: str) -> Algorithm:
+    """An algorithm by name; raises UnknownName with those that exist."""
+    if name not in ALGORITHMS:
+        raise UnknownName.of("algorithm", name, ALGORITHMS)
+    return ALGORITHMS[name]
