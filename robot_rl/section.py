@@ -14,7 +14,8 @@ _REQUIRED: Any = object()
 class Section:
     """One mapping of a configuration file.
 
-    Ask for each key once, then call `finish`: a key that nobody asked for is an error, so a misspelt one is never ignored.
+    Ask for each key once, then call `finish`: a key that nobody asked for is an error, so a misspelt one is never
+    ignored.
     """
 
     def __init__(self, values: Any, where: str) -> None:
@@ -29,7 +30,7 @@ class Section:
         """Whether the file gives this key."""
         return key in self._values
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """The keys of a section whose keys are names, such as joints; marks all as asked for."""
         self._asked.extend(str(key) for key in self._values)
         return [str(key) for key in self._values]
@@ -66,7 +67,9 @@ class Section:
         good = isinstance(value, (list, tuple)) and len(value) == count
         good = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in value)
         if not good:
-            raise ConfigurationError(f"{self.where}.{key}: expected a list of {count} finite numbers, got {_shown(value)}")
+            raise ConfigurationError(
+                f"{self.where}.{key}: expected a list of {count} finite numbers, got {_shown(value)}"
+            )
         return tuple(float(v) for v in value)
 
     def text(self, key: str, default: Any = _REQUIRED) -> str:

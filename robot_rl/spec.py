@@ -180,11 +180,18 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
     else:
         raise UnknownName.of("robot", text, builtin_robots(), "(or give the path of a robot's YAML file)")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        values = loader.construct_document(root) if root else None
     except OSError as error:
         raise ConfigurationError(f"cannot read robot file {text}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"robot file {text} is not UTF-8: {error.reason} at byte {error.start}") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"robot file {text} is not valid YAML: {' '.join(str(error).split())}") from error
+    twice = _repeated_key(root)
+    if twice:
+        raise ConfigurationError(f"robot file {text}: {twice}")
     return parse_robot(values, where=path.name, folder=path.parent, source=text)
 
 
@@ -201,7 +208,7 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
     base = top.choice("base", ("floating", "fixed"))
     control_rate = top.number("control_rate", above=0.0)
     joints = top.section("joints")
-    names = tuple(joints.keys())
+    names = tuple(joints.names())
     if not names:
         raise ConfigurationError(f"{joints.where}: expected at least one joint")
     columns = _joint_columns(joints, names)
@@ -219,7 +226,7 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
         sensors=sensors,
         action=_action(top.section("action"), names, columns),
         simulation=_simulation(top.section("simulation"), control_rate, feet, base, objects, folder),
-        safety=_safety(top.section("safety", {}), columns["velocity_limit"] / control_rate, base),
+        safety=_safety(top.section("safety", {}), _frozen(columns["velocity_limit"] / control_rate), base),
         source=source,
         digest=hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest(),
         **columns,
@@ -244,7 +251,8 @@ def _joint_columns(joints: Section, names: tuple[str, ...]) -> dict[str, Array]:
         joint.finish()
         if row["lower"] >= row["upper"]:
             raise ConfigurationError(
-                f"{joint.where}: lower {row['lower']:g} must be below upper {row['upper']:g}; are they the wrong way round?"
+                f"{joint.where}: lower {row['lower']:g} must be below upper {row['upper']:g}; "
+                "are they the wrong way round?"
             )
         if not row["lower"] <= row["home"] <= row["upper"]:
             raise ConfigurationError(
@@ -254,14 +262,34 @@ def _joint_columns(joints: Section, names: tuple[str, ...]) -> dict[str, Array]:
     return {key: _frozen([row[key] for row in rows]) for key in rows[0]}
 
 
+def _repeated_key(node: Any) -> str | None:
+    """Finds a key given twice, such as a copied joint not yet renamed; YAML itself would keep only the last."""
+    lines: dict[str, int] = {}
+    for item in node.value if node and not isinstance(node.value, str) else ():
+        child = item
+        if isinstance(item, tuple):
+            key, child = item
+            line = key.start_mark.line + 1
+            if lines.setdefault(key.value, line) != line:
+                return f"key {key.value!r} is given twice, in lines {lines[key.value]} and {line}"
+        found = _repeated_key(child)
+        if found:
+            return found
+    return None
+
+
 def _sensors(section: Section, base: str, feet: tuple[str, ...], objects: tuple[str, ...]) -> dict[str, float]:
     sensors = {}
-    for name in section.keys():
+    for name in section.names():
         if name not in SENSORS:
             raise UnknownName.of("sensor", name, SENSORS, f"in {section.where}")
         sensor = section.section(name)
         sensors[name] = sensor.number("noise", 0.0, at_least=0.0)
         sensor.finish()
+        if name == "objects" and sensors[name] > 0.0:
+            raise ConfigurationError(
+                f"{sensor.where}.noise: expected none, got {sensors[name]:g}; the state of an object has no single unit"
+            )
     for needed in ("joint_position", "joint_velocity"):
         if needed not in sensors:
             raise ConfigurationError(f"{section.where}: missing key {needed!r}; every robot senses its joints")
@@ -269,7 +297,9 @@ def _sensors(section: Section, base: str, feet: tuple[str, ...], objects: tuple[
     return sensors
 
 
-def _check_possible(names: tuple[str, ...], base: str, feet: tuple[str, ...], objects: tuple[str, ...], where: str) -> None:
+def _check_possible(
+    names: tuple[str, ...], base: str, feet: tuple[str, ...], objects: tuple[str, ...], where: str
+) -> None:
     for name in names:
         if name in FLOATING_ONLY and base == "fixed":
             raise ConfigurationError(f"{where}: {name!r} needs a floating base, but this robot's base is fixed")
@@ -283,14 +313,16 @@ def _action(section: Section, names: tuple[str, ...], columns: dict[str, Array])
     section.choice("kind", ("position",))
     if "coordinates" in section:
         given = section.section("coordinates")
-        coordinates = tuple(given.keys())
+        coordinates = tuple(given.names())
         mixing = np.zeros((len(names), len(coordinates)))
         for column, coordinate in enumerate(coordinates):
             weights = given.section(coordinate)
-            for joint in weights.keys():
+            for joint in weights.names():
                 if joint not in names:
                     raise UnknownName.of("joint", joint, names, f"in {weights.where}")
                 mixing[names.index(joint), column] = weights.number(joint)
+        if not coordinates:
+            raise ConfigurationError(f"{given.where}: expected at least one coordinate")
     else:
         coordinates, mixing = names, np.eye(len(names))
     scale = section.value("scale")
@@ -305,7 +337,12 @@ def _action(section: Section, names: tuple[str, ...], columns: dict[str, Array])
 
 
 def _simulation(
-    section: Section, control_rate: float, feet: tuple[str, ...], base: str, objects: tuple[str, ...], folder: Path | None
+    section: Section,
+    control_rate: float,
+    feet: tuple[str, ...],
+    base: str,
+    objects: tuple[str, ...],
+    folder: Path | None,
 ) -> SimulationSpec:
     physics_rate = section.number("physics_rate", above=0.0)
     substeps = physics_rate / control_rate
