@@ -38,8 +38,11 @@ class Learner(Protocol):
     observation_size: int
     action_size: int
     normalizer: Normalizer
-    actor: nn.Module
-    """Maps a normalised observation (..., O) to mean and log_std (..., A) of the pre-tanh action."""
+
+    @property
+    def actor(self) -> nn.Module:
+        """Maps a normalised observation (..., O) to mean and log_std (..., A) of the pre-tanh action."""
+        ...
 
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """The action for raw observations.

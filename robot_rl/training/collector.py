@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -203,9 +204,9 @@ class Collector:
 
     # -- snapshots ----------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def has_snapshots(self) -> bool:
-        """Whether the environment can be saved at any step.
+        """Whether the environment can be saved at any step; asked after the first `restart`.
 
         It must offer `snapshot() -> dict` and `restore(dict)`, and its wrappers must have no state that we do not know.
         """
@@ -214,7 +215,13 @@ class Collector:
             if type(layer) not in (OrderEnforcing, PassiveEnvChecker, TimeLimit):
                 return False
             layer = layer.env
-        return callable(getattr(layer, "snapshot", None)) and callable(getattr(layer, "restore", None))
+        if not (callable(getattr(layer, "snapshot", None)) and callable(getattr(layer, "restore", None))):
+            return False
+        try:
+            layer.snapshot()
+        except ConfigurationError:  # offered, but not by this robot
+            return False
+        return True
 
     def _time_limits(self) -> list[TimeLimit]:
         layer: Any = self.env
@@ -232,16 +239,9 @@ class Collector:
             state.arrays = {"observation": self.observation.copy(), "resetting": self._resetting.copy()}
             state.values["episodes"] = [vars(episode) for episode in self._episodes]
             state.values["elapsed"] = [limit._elapsed_steps for limit in self._time_limits()]
-            snapshot = State()
-            for name, value in self.env.unwrapped.snapshot().items():  # type: ignore[union-attr]
-                if isinstance(value, np.ndarray):
-                    snapshot.arrays[name] = value
-                else:
-                    snapshot.values[name] = value
-            state = State.join({"books": state, "snapshot": snapshot})
-        else:
-            state = State.join({"books": state})
-        return state
+            snapshot = State.of_tree(self.env.unwrapped.snapshot())  # type: ignore[union-attr]
+            return State.join({"books": state, "snapshot": snapshot})
+        return State.join({"books": state})
 
     def load_state(self, state: State, seed: int) -> None:
         """Continues the episodes of a snapshot; without one starts new episodes from `seed`.
@@ -256,7 +256,7 @@ class Collector:
             return
         if not self.has_snapshots:
             raise StorageError("the checkpoint holds a snapshot of the environment, which this environment cannot take")
-        self.env.unwrapped.restore({**snapshot.arrays, **snapshot.values})  # type: ignore[union-attr]
+        self.env.unwrapped.restore(snapshot.tree())  # type: ignore[union-attr]
         for limit, elapsed in zip(self._time_limits(), books.values["elapsed"], strict=True):
             limit._elapsed_steps = elapsed
         self.observation = books.arrays["observation"].copy()

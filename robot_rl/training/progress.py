@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from typing import TextIO
 
@@ -18,8 +17,6 @@ class Progress:
         self._stream = stream or sys.stderr
         self._total = total_steps
         self._bar: tqdm | None = None
-        self._started = time.monotonic()
-        self._first_step = step
         if self._stream.isatty():
             self._bar = tqdm(total=total_steps, initial=step, unit="step", file=self._stream, dynamic_ncols=True)
 
@@ -45,10 +42,12 @@ class Progress:
             figures.pop("steps/s", None)  # the bar has its own
             self._bar.set_postfix(figures)
             return
-        passed = time.monotonic() - self._started
-        left = passed * (self._total - step) / max(1, step - self._first_step)
+        speed = metrics.get("speed/steps_per_second")
+        if speed:
+            # The speed of this interval: the random steps at the start are no measure of what follows.
+            figures["left"] = _clock((self._total - step) / speed)
         words = "  ".join(f"{label} {figure}" for label, figure in figures.items())
-        self.say(f"step {step}/{self._total}  {words}  left {_clock(left)}")
+        self.say(f"step {step}/{self._total}  {words}")
 
     def say(self, line: str) -> None:
         """Prints a line without breaking the bar."""

@@ -43,6 +43,50 @@ class State:
 
         return State(under(self.tensors), under(self.arrays), under(self.values))
 
+    @classmethod
+    def of_tree(cls, tree: Any) -> State:
+        """Takes nested dicts and lists of arrays, numbers, strings and None; `tree()` gives them back.
+
+        Raises:
+            StorageError: something else is in the tree, or a key is not a string.
+        """
+        state = cls()
+        state.values["tree"] = _without_arrays(tree, state.arrays)
+        return state
+
+    def tree(self) -> Any:
+        """What `of_tree` was given; tuples come back as lists, numpy scalars as Python's."""
+        return _with_arrays(self.values["tree"], self.arrays)
+
+
+def _without_arrays(node: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(node, np.ndarray):
+        name = str(len(arrays))
+        arrays[name] = node.copy()
+        return {"array": name}
+    if isinstance(node, dict) and all(isinstance(key, str) for key in node):
+        return {"dict": {key: _without_arrays(value, arrays) for key, value in node.items()}}
+    if isinstance(node, list | tuple):
+        return {"list": [_without_arrays(value, arrays) for value in node]}
+    if isinstance(node, np.generic):
+        node = node.item()
+    if isinstance(node, float):
+        return {"float": node.hex()}  # JSON has no NaN and no infinity
+    if node is None or isinstance(node, bool | int | str):
+        return {"value": node}
+    raise StorageError(f"a snapshot holds {type(node).__name__}; allowed: dict, list, array, number, string, None")
+
+
+def _with_arrays(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    ((kind, value),) = node.items()
+    if kind == "array":
+        return arrays[value]
+    if kind == "dict":
+        return {key: _with_arrays(child, arrays) for key, child in value.items()}
+    if kind == "list":
+        return [_with_arrays(child, arrays) for child in value]
+    return float.fromhex(value) if kind == "float" else value
+
 
 def copy_into(targets: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], what: str) -> None:
     """Copies saved tensors into existing ones in place, all or none.

@@ -1,0 +1,61 @@
+"""The stacked critics against separate networks; the actor's shapes and bounds."""
+
+import pytest
+import torch
+from torch import nn
+
+from robot_rl.algorithms.networks import Actor, Critics
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_stacked_critics_equal_separate_networks(layer_norm: bool):
+    critics = Critics(2, 5, 3, (16, 8), layer_norm, generator())
+    if layer_norm:
+        for norm in critics.norms:
+            nn.init.normal_(norm.gain, generator=generator())
+            nn.init.normal_(norm.bias, generator=generator())
+    observation = torch.randn(7, 5, generator=generator())
+    action = torch.rand(7, 3, generator=generator()) * 2 - 1
+    q = critics(observation, action)
+    assert q.shape == (2, 7)
+    for index in range(2):
+        layers: list[nn.Module] = []
+        for number, stacked in enumerate([*critics.hidden, critics.head]):
+            layer = nn.Linear(stacked.weight.shape[1], stacked.weight.shape[2])
+            layer.weight.data = stacked.weight.data[index].T.clone()
+            layer.bias.data = stacked.bias.data[index, 0].clone()
+            layers.append(layer)
+            if number < 2:
+                if layer_norm:
+                    norm = nn.LayerNorm(layer.out_features)
+                    norm.weight.data = critics.norms[number].gain.data[index, 0].clone()
+                    norm.bias.data = critics.norms[number].bias.data[index, 0].clone()
+                    layers.append(norm)
+                layers.append(nn.ReLU())
+        alone = nn.Sequential(*layers)(torch.cat([observation, action], dim=-1))[:, 0]
+        torch.testing.assert_close(q[index], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_the_two_critics_start_different():
+    critics = Critics(2, 5, 3, (16,), False, generator())
+    q = critics(torch.zeros(1, 5), torch.zeros(1, 3))
+    assert q[0, 0] != q[1, 0]
+
+
+def test_log_std_keeps_its_bounds():
+    actor = Actor(4, 2, (8,), (-5.0, 2.0), generator())
+    mean, log_std = actor(torch.randn(100, 4, generator=generator()) * 1000)
+    assert mean.shape == log_std.shape == (100, 2)
+    assert log_std.min() >= -5.0
+    assert log_std.max() <= 2.0
+    assert log_std.min() == -5.0  # at such inputs the bound is met
+
+
+def test_initial_weights_follow_the_distribution_of_torch_linear():
+    weight = Actor(400, 2, (300,), (-20.0, 2.0), generator()).hidden[0].weight
+    assert weight.abs().max().item() == pytest.approx(400**-0.5, rel=1e-3)
+    assert weight.std().item() == pytest.approx(nn.Linear(400, 300).weight.std().item(), rel=0.02)
