@@ -25,7 +25,7 @@ class TurnValve(Task):
     goal_labels = ("valve angle rad",)
     current = ("object_angle", "angle_error")
     history = ("joint_position", "joint_velocity", "previous_action")
-    time_limit = 4.0
+    time_limit = 8.0
     reward_needs = ("objects",)
     tolerance = 0.25
     """rad, error that counts as done."""

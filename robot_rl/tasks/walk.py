@@ -68,15 +68,15 @@ class Walk(Task):
         """Tracking of the command is worth 1 a tick at its best; the rest keeps the gait calm and the base level."""
         terms = {
             "velocity": RewardTerm(1.0, _velocity_tracking),
-            "turn": RewardTerm(0.2, _turn_tracking),
-            "level": RewardTerm(-1.0, tilt),
+            "turn": RewardTerm(0.5, _turn_tracking),
+            "level": RewardTerm(-3.0, tilt),
             "bounce": RewardTerm(-0.5, _vertical_motion),
             "pose": RewardTerm(-0.2, self._pose),
             "effort": RewardTerm(-0.1, self._effort),
             "smoothness": RewardTerm(-0.005, action_change),
         }
         if len(self.spec.feet) == 4 and "contacts" in self.spec.sensors:
-            terms["trot"] = RewardTerm(0.3, _trot)
+            terms["trot"] = RewardTerm(0.4, _trot)
         return terms
 
     def _pose(self, step: Step) -> Array:
@@ -121,8 +121,7 @@ def _velocity_tracking(step: Step) -> Array:
 
 
 def _turn_tracking(step: Step) -> Array:
-    error = step.after.angular_velocity[..., 2] - step.goal[..., 2]
-    return np.exp(-4.0 * error * error)
+    return np.exp(-2.0 * np.abs(step.after.angular_velocity[..., 2] - step.goal[..., 2]))
 
 
 def _vertical_motion(step: Step) -> Array:
