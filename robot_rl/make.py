@@ -191,8 +191,8 @@ def make_vector_env(
     return RobotVectorEnv(robot, task, time_limit)
 
 
-def make_camera(robot: Robot) -> Callable[[], NDArray[np.uint8]]:
-    """A camera that follows a simulated robot; each call renders a frame (height, width, 3)."""
+def make_camera(robot: Robot) -> Any:
+    """A camera that follows a simulated robot; calling it renders a frame (height, width, 3), see `sim.render.Camera`."""
     from sim.render import Camera
 
     return Camera(robot)
@@ -220,3 +220,12 @@ def algorithm_of(name: str) -> Algorithm:
     if name not in ALGORITHMS:
         raise UnknownName.of("algorithm", name, ALGORITHMS)
     return ALGORITHMS[name]
+
+
+def make_video(path: str | Path, rate: float) -> Any:
+    """An MP4 file to `add` frames to and to `close`; `rate` in frames per second."""
+    try:
+        from sim.render import Video
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return Video(path, rate)

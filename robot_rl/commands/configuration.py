@@ -1,0 +1,197 @@
+"""What a training run is told: defaults, then the recipe of the task and robot, then `--config FILE`, then flags.
+
+In a file:
+
+    robot: go2
+    task: {name: walk, forward: [0.3, 0.9]}
+    algorithm: sac
+    sac: {discount: 0.98}
+    trainer: {total_steps: 30000}
+    robots: 1
+    seed: 0
+
+The resolved form has every setting in it. It is saved as the run's config.json, and `--config` reads that too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.make import ALGORITHMS, algorithm_of, make_task, task_class, task_settings_class
+from robot_rl.settings import from_mapping
+from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.task import Task
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+"""Settings that suit one task on one robot, TASK-ROBOT.yaml."""
+
+KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", *ALGORITHMS)
+SECTIONS = ("task", "trainer", *ALGORITHMS)
+RECORDED = ("robot_digest",)
+"""Keys that a run's config.json has beside those that a person gives."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A resolved configuration; every setting has its value."""
+
+    robot: str
+    """Built-in name, or absolute path of a YAML file."""
+    task: str
+    task_settings: Mapping[str, Any]
+    algorithm: str
+    algorithm_settings: Mapping[str, Any]
+    trainer: Mapping[str, Any]
+    robots: int
+    """Copies simulated in step."""
+    seed: int
+    robot_digest: str
+    """SHA-256 of what the robot's file says."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form that files have."""
+        return {
+            "robot": self.robot,
+            "robot_digest": self.robot_digest,
+            "robots": self.robots,
+            "task": {"name": self.task, **self.task_settings},
+            "algorithm": self.algorithm,
+            self.algorithm: dict(self.algorithm_settings),
+            "trainer": dict(self.trainer),
+            "seed": self.seed,
+        }
+
+    def spec(self) -> RobotSpec:
+        """The robot, unchanged since the run was configured."""
+        spec = load_robot(self.robot)
+        if spec.digest != self.robot_digest:
+            raise ConfigurationError(
+                f"robot file {self.robot} has changed since this run began; put it back, or train a new run"
+            )
+        return spec
+
+    def make_task(self) -> Task:
+        """The task on its robot."""
+        return make_task(self.task, self.spec(), self.task_settings)
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Reads a configuration file and checks its keys, not yet their values.
+
+    Raises:
+        ConfigurationError: no such file, not YAML, or an unknown key.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read configuration {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"configuration {path} is not valid YAML: {error}") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"configuration {path}: expected a mapping of keys, got {type(values).__name__}")
+    for key in values:
+        if key not in (*KEYS, *RECORDED):
+            raise UnknownName.of("key", key, KEYS, f"in {path}")
+    for section in SECTIONS:
+        if section == "task" and isinstance(values.get("task"), str):
+            values["task"] = {"name": values["task"]}
+        if not isinstance(values.get(section, {}), dict):
+            raise ConfigurationError(f"{path}.{section}: expected a mapping of keys, got {values[section]!r}")
+    return values
+
+
+def recipe(task: str | None, robot: str | None) -> dict[str, Any]:
+    """The recommended settings of a task on a built-in robot; empty where there are none."""
+    path = RECIPES / f"{task}-{robot}.yaml"
+    return read_file(path) if task and robot in builtin_robots() and path.is_file() else {}
+
+
+def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, section by section."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            result[key] = {**result.get(key, {}), **value} if key in SECTIONS else value
+    return result
+
+
+def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
+    """Checks a configuration and fills in the defaults.
+
+    Args:
+        values: all layers together.
+        where: where they came from, for messages.
+
+    Raises:
+        ConfigurationError: a key is missing or has a wrong value; says what is allowed.
+    """
+    from robot_rl.training.trainer import TrainerSettings
+
+    task = dict(values.get("task", {}))
+    name = task.pop("name", None)
+    if name is None:
+        raise UnknownName.of("task", "", _task_names(), "(none was given)")
+    kind = task_class(name)
+    robot = values.get("robot")
+    if not isinstance(robot, str):
+        raise ConfigurationError(f"robot: expected a name ({', '.join(builtin_robots())}) or a YAML file, got {robot!r}")
+    spec = load_robot(robot)
+    algorithm = values.get("algorithm", "sac")
+    known = algorithm_of(algorithm)
+    for other in ALGORITHMS:
+        if other != algorithm and values.get(other):
+            raise ConfigurationError(f"{where}: settings of {other!r} do not apply, the algorithm is {algorithm!r}")
+    counts = {key: values.get(key, default) for key, default in (("robots", 1), ("seed", 0))}
+    for key, least in (("robots", 1), ("seed", 0)):
+        if not isinstance(counts[key], int) or isinstance(counts[key], bool) or counts[key] < least:
+            raise ConfigurationError(f"{where}.{key}: expected a whole number of at least {least}, got {counts[key]!r}")
+    trainer = dict(values.get("trainer", {}))
+    if trainer.pop("seed", counts["seed"]) != counts["seed"]:
+        raise ConfigurationError(f"{where}.trainer.seed: give `seed` instead, it seeds everything")
+    settings_class = task_settings_class(kind.name)
+    if settings_class is None and task:
+        raise ConfigurationError(f"{where}.task: task {name!r} has no settings, got: {', '.join(task)}")
+    chosen = asdict(from_mapping(settings_class, task, f"{where}.task")) if settings_class else {}
+    recorded = values.get("robot_digest", spec.digest)
+    config = TrainingConfig(
+        robot=robot if robot in builtin_robots() else str(Path(robot).resolve()),
+        task=name,
+        task_settings=chosen,
+        algorithm=algorithm,
+        algorithm_settings=asdict(
+            from_mapping(known.load(known.settings), values.get(algorithm, {}), f"{where}.{algorithm}")
+        ),
+        trainer=asdict(from_mapping(TrainerSettings, {**trainer, "seed": counts["seed"]}, f"{where}.trainer")),
+        robots=counts["robots"],
+        seed=counts["seed"],
+        robot_digest=recorded,
+    )
+    config.make_task()
+    return config
+
+
+def saved_config(run: Path) -> TrainingConfig:
+    """The configuration that a run was started with."""
+    values = read_file(run / "config.json")
+    return resolve(values, str(run / "config.json"))
+
+
+def saved_robot(run: Path) -> str:
+    """The robot that a run was started with, as `load_robot` takes it."""
+    robot = read_file(run / "config.json").get("robot")
+    if not isinstance(robot, str):
+        raise ConfigurationError(f"{run / 'config.json'}: missing key 'robot'")
+    return robot
+
+
+def _task_names() -> list[str]:
+    from robot_rl.tasks import TASKS
+
+    return list(TASKS)

@@ -1,0 +1,123 @@
+"""`robot-rl evaluate`: runs a policy file in simulation, without torch, and measures it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from policies.contract import Contract, read_contract
+from policies.runtime import OnnxPolicy
+from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
+from robot_rl.commands.output import print_json, relative, say, table
+from robot_rl.commands.policy_files import PolicyFile, find_policy
+from robot_rl.errors import ConfigurationError, PolicyError
+from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
+from robot_rl.make import make_env, make_task
+from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.task import Task
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Evaluates and prints."""
+    values = _parser().parse(arguments)
+    check_video_name(values.video)
+    file = find_policy(values.policy)
+    contract = read_contract(file.path)
+    spec = _robot(values.robot, contract, file)
+    task = _task(contract, spec)
+    policy = OnnxPolicy.load(file.path, robot=spec, layout=task.layout)
+    env = make_env(spec, task, time_limit=values.seconds)
+    act = actor(policy)
+    say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name}")
+    result = evaluate(env, act, values.episodes, values.seed, values.goal)
+    video = None
+    if values.video:
+        from robot_rl.filming import film
+
+        say("filming")
+        film(env, act, values.video, values.seed, values.goal)
+        video = relative(values.video)
+    env.close()
+    found = {
+        "policy": contract.name,
+        "file": relative(file.path),
+        "robot": spec.name,
+        "task": task.name,
+        **result.to_dict(),
+        "video": video,
+        "torch_loaded": "torch" in sys.modules,
+    }
+    if values.json:
+        print_json(found)
+    else:
+        print(report(result, task))
+        if video:
+            print(f"  video      {video}")
+    return 0
+
+
+def actor(policy: OnnxPolicy) -> Act:
+    """The deterministic action of a policy file."""
+    return lambda observation: policy.act(observation).action
+
+
+def report(result: Evaluation, task: Task) -> str:
+    """An evaluation as lines for a person."""
+    count = len(result.episodes)
+    summary = result.summary()
+    rows: list[tuple[str, str]] = [
+        ("return", f"{summary['return']:.1f} +- {summary['return_std']:.1f}"),
+        ("to the end", f"{result.completed} of {count} episodes (the others fell or were stopped)"),
+    ]
+    if result.successes is not None:
+        rows.append(("success", f"{result.successes} of {count} episodes"))
+    rows += [(name.replace("_", " "), f"{value:.3f}") for name, value in summary["figures"].items()]
+    rows += [(f"safety: {name.replace('_', ' ')}", f"{ticks} ticks") for name, ticks in summary["safety"].items()]
+    latency = result.latency
+    rows.append(("latency", f"p50 {1e6 * latency['p50']:.0f} us, p99 {1e6 * latency['p99']:.0f} us per action"))
+    return f"{task.name} on {task.spec.name}, {count} episodes\n{table(rows)}"
+
+
+def _parser() -> Parser:
+    parser = Parser("evaluate", "Run a policy file in simulation and measure it; torch is not needed.")
+    parser.add_argument("policy", help="run folder, ONNX file, or name of a shipped policy (robot-rl list policies)")
+    parser.add_argument("--robot", help="YAML file of the robot, where it is not a built-in one")
+    parser.add_argument("--episodes", type=whole_number(1), default=10, help="how many episodes [10]")
+    parser.add_argument("--seconds", type=positive_number, help="length of an episode, s [the task's]")
+    parser.add_argument("--seed", type=whole_number(0), default=FIRST_SEED, help=f"of the first episode [{FIRST_SEED}]")
+    parser.add_argument(
+        "--goal", type=float, nargs="+", metavar="X", help="the same goal in every episode; `robot-rl info` has its units"
+    )
+    parser.add_argument("--video", metavar="FILE.mp4", help="film one more episode")
+    add_json(parser)
+    return parser
+
+
+def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec:
+    if given is not None:
+        return load_robot(given)
+    if file.run is not None:
+        from robot_rl.commands.configuration import saved_robot
+
+        return load_robot(saved_robot(file.run))
+    if contract.robot.name not in builtin_robots():
+        raise ConfigurationError(
+            f"{file.path} was made for robot {contract.robot.name!r}, which is not built in; give its file with --robot FILE.yaml"
+        )
+    return load_robot(contract.robot.name)
+
+
+def _task(contract: Contract, spec: RobotSpec) -> Task:
+    settings: dict[str, Any] = dict(contract.task.settings)
+    try:
+        return make_task(contract.task.name, spec, settings)
+    except ConfigurationError as error:
+        raise PolicyError(f"policy {contract.name!r} does not fit: {error}") from error
+
+
+def check_video_name(path: str | None) -> None:
+    """Refuses a name that no video can have, before any work is done."""
+    if path is not None and Path(path).suffix != ".mp4":
+        raise ConfigurationError(f"video {path}: the name must end in .mp4")

@@ -1,0 +1,100 @@
+"""`robot-rl info`: what a run or a policy file is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from policies.contract import read_contract
+from policies.description import describe
+from robot_rl.commands.flags import Parser, add_json
+from robot_rl.commands.output import duration, print_json, relative, table
+from robot_rl.commands.policy_files import POLICY, find_policy, is_run
+from robot_rl.errors import StorageError
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Prints a page about it."""
+    parser = Parser("info", "Say what a run or a policy file is.")
+    parser.add_argument("what", help="run folder, ONNX file, or name of a shipped policy")
+    add_json(parser)
+    values = parser.parse(arguments)
+    path = Path(values.what)
+    if path.is_dir() and is_run(path):
+        found = _run(path)
+        if values.json:
+            print_json(found)
+        else:
+            print(_describe_run(found))
+        return 0
+    file = find_policy(values.what)
+    contract = read_contract(file.path)
+    if values.json:
+        print_json(contract.to_dict())
+    else:
+        print(describe(contract, file.path.stat().st_size), end="")
+    return 0
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    checkpoints = folder / "checkpoints"
+    names = sorted(path.name for path in checkpoints.glob("*") if path.is_dir() and path.name.isdigit())
+    files = ("metrics.jsonl", POLICY, "plots/learning_curve.png", "videos/policy.mp4", "evaluation.json")
+    return {
+        "run": relative(folder),
+        "config": _read(folder / "config.json"),
+        **_read(folder / "command.json"),
+        "checkpoints": names,
+        "latest": _latest(folder / "metrics.jsonl"),
+        "evaluation": _read(folder / "evaluation.json") if (folder / "evaluation.json").is_file() else None,
+        "files": [name for name in files if (folder / name).is_file()],
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged: {error}") from error
+
+
+def _latest(path: Path) -> dict[str, Any]:
+    """The newest value of every metric."""
+    if not path.is_file():
+        return {}
+    latest: dict[str, Any] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            latest |= json.loads(line)
+        except ValueError:
+            break  # a last line that a crash cut short
+    return latest
+
+
+def _describe_run(found: dict[str, Any]) -> str:
+    config, latest = found["config"], found["latest"]
+    task = dict(config.get("task", {}))
+    rows = [
+        ("task", task.pop("name", "-")),
+        ("robot", config.get("robot", "-")),
+        ("algorithm", f"{config.get('algorithm', '-')}, seed {config.get('seed', '-')}"),
+        ("started", found.get("started", "-")),
+        ("steps", f"{latest.get('step', 0):,} of {config.get('trainer', {}).get('total_steps', 0):,}"),
+    ]
+    if latest.get("wall_time") is not None:
+        rows.append(("training time", duration(latest["wall_time"])))
+    for name, label in (("training/return", "return, training"), ("evaluation/return", "return, evaluation")):
+        if latest.get(name) is not None:
+            rows.append((label, f"{latest[name]:.1f}"))
+    rows.append(("checkpoints", ", ".join(str(int(name)) for name in found["checkpoints"]) or "none yet"))
+    rows.append(("files", ", ".join(found["files"]) or "none yet"))
+    rows.append(("command", " ".join(found.get("command", []))))
+    sections = [f"Run {found['run']}\n{table(rows)}"]
+    for title, values in (("Task settings", task), ("Trainer", config.get("trainer", {})), ("Versions", found.get("versions", {}))):
+        if values:
+            sections.append(f"{title}\n{table((name, json.dumps(value)) for name, value in values.items())}")
+    return "\n\n".join(sections)

@@ -1,0 +1,128 @@
+"""`robot-rl train`: trains a policy, exports it, evaluates the exported file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robot_rl.commands.configuration import (
+    TrainingConfig,
+    layered,
+    read_file,
+    recipe,
+    resolve,
+    saved_config,
+)
+from robot_rl.commands.flags import Parser, add_json, add_settings, given_settings, whole_number
+from robot_rl.commands.output import print_json
+from robot_rl.commands.policy_files import is_run
+from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.make import ALGORITHMS, algorithm_of, missing_package, task_settings_class
+from robot_rl.spec import builtin_robots
+from robot_rl.tasks import TASKS
+
+TRAINER_FLAGS_ELSEWHERE = ("total_steps", "seed")
+"""Settings of the trainer that are set by --steps and --seed."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Trains; a run that was interrupted ends with exit code 130 and can be resumed."""
+    first, _ = _parser(brief=True).parse_known_args(arguments)
+    file = read_file(first.config) if first.config else {}
+    chosen = layered(file, _given(first))
+    names = {"task": chosen.get("task", {}).get("name"), "robot": chosen.get("robot")}
+    advised = recipe(names["task"], names["robot"])
+    algorithm = chosen.get("algorithm", advised.get("algorithm", "sac"))
+    parser = _parser()
+    _add_all_settings(parser, names["task"], algorithm, layered(advised, file))
+    if first.help:
+        parser.print_help()
+        return 0
+    values = parser.parse(arguments)
+    flags = layered(
+        _given(values),
+        {section: given_settings(values, section) for section in ("task", "trainer", algorithm)},
+    )
+    from robot_rl.commands.training import start, train_run
+
+    if values.resume:
+        folder, config = _resumed(values, flags)
+    else:
+        if values.robot is None and "robot" not in chosen:
+            raise UnknownName.of("robot", "", builtin_robots(), "(none was given; use --robot NAME or a YAML file)")
+        if names["task"] is None:
+            raise UnknownName.of("task", "", TASKS, "(none was given; use robot-rl train TASK)")
+        config = resolve(layered(advised, file, flags), values.config or "configuration")
+        folder = start(config, Path(values.out) if values.out else None)
+    result = train_run(folder, config, print_report=not values.json)
+    if values.json:
+        print_json(result.to_dict())
+    return result.exit_code
+
+
+def _parser(brief: bool = False) -> Parser:
+    parser = Parser(
+        "train",
+        "Train a policy. Settings come from defaults, then the recipe for this task and robot, then --config, then flags.",
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this; with a task, the task's settings too")
+    parser.add_argument("task", nargs="?", help=f"what to learn: {', '.join(TASKS)}")
+    parser.add_argument("--robot", help=f"{', '.join(builtin_robots())}, or the path of a robot's YAML file")
+    parser.add_argument("--algorithm", help=f"{', '.join(ALGORITHMS)} [sac]")
+    parser.add_argument("--steps", type=_lenient(brief, whole_number(1)), help="environment steps to train for")
+    parser.add_argument("--seed", type=_lenient(brief, whole_number(0)), help="of everything random [0]")
+    parser.add_argument("--robots", type=_lenient(brief, whole_number(1)), help="copies simulated in step [1]")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with settings; a run's config.json will do")
+    parser.add_argument("--resume", metavar="RUN", help="continue a run from its newest checkpoint")
+    parser.add_argument("--out", metavar="DIR", help="folder of the run [runs/TASK-ROBOT/TIME_ALGORITHM_sSEED]")
+    add_json(parser)
+    return parser
+
+
+def _lenient(brief: bool, reader: Any) -> Any:
+    """The first look at the flags finds names only; wrong numbers are for the second."""
+    return str if brief else reader
+
+
+def _given(values: Any) -> dict[str, Any]:
+    """The general flags in the form of a configuration file."""
+    given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed")}
+    given = {key: value for key, value in given.items() if value is not None}
+    if values.task is not None:
+        given["task"] = {"name": values.task}
+    if values.steps is not None:
+        given["trainer"] = {"total_steps": values.steps}
+    return given
+
+
+def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: dict[str, Any]) -> None:
+    try:
+        from robot_rl.training.trainer import TrainerSettings
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    settings = task_settings_class(task) if task is not None else None
+    if settings is not None:
+        add_settings(parser, "task", settings, f"task {task}", values.get("task", {}))
+    known = algorithm_of(algorithm)
+    add_settings(parser, algorithm, known.load(known.settings), f"algorithm {algorithm}", values.get(algorithm, {}))
+    add_settings(parser, "trainer", TrainerSettings, "trainer", values.get("trainer", {}), TRAINER_FLAGS_ELSEWHERE)
+
+
+def _resumed(values: Any, flags: dict[str, Any]) -> tuple[Path, TrainingConfig]:
+    folder = Path(values.resume)
+    if not is_run(folder):
+        raise ConfigurationError(f"--resume {values.resume}: not a run, it has no config.json")
+    steps = flags.get("trainer", {}).pop("total_steps", None)
+    others = [key for key, value in flags.items() if value] + [key for key in ("config", "out") if getattr(values, key)]
+    if others:
+        raise ConfigurationError(
+            f"with --resume only --steps may be given, the rest is read from {folder / 'config.json'}; "
+            f"got settings of: {', '.join(others)}"
+        )
+    config = saved_config(folder)
+    if steps is not None:
+        config = dataclasses.replace(config, trainer={**config.trainer, "total_steps": steps})
+    return folder, config

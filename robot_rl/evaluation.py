@@ -1,0 +1,144 @@
+"""Evaluation of a policy in an environment: whole episodes, measured by the task, with the time that every action took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from robot_rl.env import RobotEnv
+
+Array = NDArray[np.floating]
+Act = Callable[[Array], Array]
+"""Maps an observation (O,) to an action (A,) in [-1, 1]."""
+
+FIRST_SEED = 10_000
+"""Of the first evaluation episode, away from the small numbers that people seed training with."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One episode."""
+
+    seed: int
+    goal: tuple[float, ...]
+    """In the units of the task's goal labels."""
+    seconds: float
+    """Of robot time."""
+    reward: float
+    """Sum over the episode."""
+    ended_early: bool
+    """The task ended or the supervisor stopped the robot, for a walking robot: it fell."""
+    success: bool | None
+    """As the task defines it; None where it does not."""
+    figures: dict[str, float]
+    """The task's own, in SI."""
+    safety: dict[str, int]
+    """Ticks on which each check failed."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Several episodes."""
+
+    episodes: tuple[EpisodeResult, ...]
+    latency: dict[str, float]
+    """Seconds from observation to action: p50, p99, max."""
+
+    @property
+    def completed(self) -> int:
+        """Episodes that ran to their time limit."""
+        return sum(not episode.ended_early for episode in self.episodes)
+
+    @property
+    def successes(self) -> int | None:
+        """Episodes that the task counts as a success; None where it has no such notion."""
+        known = [episode.success for episode in self.episodes if episode.success is not None]
+        return sum(known) if known else None
+
+    def mean(self, name: str) -> float:
+        """Mean of one of the task's figures over the episodes."""
+        return float(np.mean([episode.figures[name] for episode in self.episodes]))
+
+    def summary(self) -> dict[str, Any]:
+        """Figures over all episodes."""
+        rewards = [episode.reward for episode in self.episodes]
+        names = self.episodes[0].figures
+        safety = sorted({name for episode in self.episodes for name in episode.safety})
+        return {
+            "episodes": len(self.episodes),
+            "return": float(np.mean(rewards)),
+            "return_std": float(np.std(rewards)),
+            "completed": self.completed,
+            "successes": self.successes,
+            "figures": {name: self.mean(name) for name in names},
+            "safety": {name: sum(episode.safety.get(name, 0) for episode in self.episodes) for name in safety},
+            "latency_s": self.latency,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary and every episode, as JSON values."""
+        return {**self.summary(), "each_episode": [asdict(episode) for episode in self.episodes]}
+
+
+def evaluate(
+    env: RobotEnv,
+    act: Act,
+    episodes: int = 10,
+    seed: int = FIRST_SEED,
+    goal: Sequence[float] | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Plays whole episodes and measures them.
+
+    Args:
+        env: a single environment.
+        act: the policy.
+        episodes: how many, at least 1.
+        seed: of the first episode; the next ones follow on.
+        goal: the same for every episode; sampled by the task by default.
+        watch: called with the episode's number after the reset and after every tick, to film.
+    """
+    results, latencies = [], []
+    for index in range(episodes):
+        options = None if goal is None else {"goal": goal}
+        observation, _ = env.reset(seed=seed + index, options=options)
+        if watch:
+            watch(index)
+        total, safety, measured = 0.0, {}, []
+        terminated = truncated = False
+        while not (terminated or truncated):
+            started = time.perf_counter()
+            action = act(observation)
+            latencies.append(time.perf_counter() - started)
+            observation, reward, terminated, truncated, info = env.step(action)
+            total += reward
+            for name in info["safety"]:
+                safety[name] = safety.get(name, 0) + 1
+            measured.append(env.task.measure(env.state, env.goal))
+            if watch:
+                watch(index)
+        results.append(_result(env, seed + index, total, terminated, safety, measured))
+    p50, p99, longest = np.quantile(latencies, [0.5, 0.99, 1.0])
+    return Evaluation(tuple(results), {"p50": float(p50), "p99": float(p99), "max": float(longest)})
+
+
+def _result(
+    env: RobotEnv, seed: int, total: float, terminated: bool, safety: dict[str, int], measured: list[dict[str, Array]]
+) -> EpisodeResult:
+    steps = {name: np.array([tick[name] for tick in measured]) for name in measured[0]}
+    return EpisodeResult(
+        seed=seed,
+        goal=tuple(float(value) for value in env.goal),
+        seconds=len(measured) * env.task.spec.control_dt,
+        reward=float(total),
+        ended_early=bool(terminated),
+        success=env.task.success(steps) if steps else None,
+        figures=env.task.summarise(steps) if steps else {},
+        safety=dict(safety),
+    )
