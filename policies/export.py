@@ -378,10 +378,11 @@ def _test_observations(normalizer: Any, recorded: Array | None) -> NDArray[np.fl
 
 def _golden(reference: TorchPolicy, tests: Array) -> Golden:
     """Most rows typical, the last two extreme, all of them such that float32 is exact enough to be compared closely."""
-    rounding = np.abs(reference(tests)[0] - reference.exact(tests)[0]).max(axis=1)
-    close = tests[rounding < PARITY_TOLERANCE / 10]
+    some = np.concatenate([tests[:500], tests[-500:]])
+    rounding = np.abs(reference(some)[0] - reference.exact(some)[0]).max(axis=1)
+    close = some[rounding < PARITY_TOLERANCE / 10]
     if len(close) < GOLDEN_ROWS:
-        close = tests[np.argsort(rounding)[:GOLDEN_ROWS]]
+        close = some[np.argsort(rounding)[:GOLDEN_ROWS]]
     observation = np.concatenate([close[: GOLDEN_ROWS - 2], close[-2:]])
     noise = np.random.default_rng(2).standard_normal((len(observation), reference.actions)).astype(np.float32)
     action, command = reference(observation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -172,9 +173,16 @@ print(time.perf_counter() - wall, time.process_time() - cpu, numpy_cpu)
 """
 
 
-def test_importing_the_runtime_is_quick():
-    runs = [subprocess.run([sys.executable, "-c", TIME], capture_output=True, text=True, check=True) for _ in range(7)]
-    wall, cpu, numpy_cpu = np.median([[float(word) for word in run.stdout.split()] for run in runs], axis=0) * 1e3
+def test_importing_the_runtime_is_quick(tmp_path):
+    # Compiled once, as an installed package is, whatever this process was told about bytecode.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+    command = [sys.executable, "-c", TIME]
+    runs = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(8)
+    ]
+    wall, cpu, numpy_cpu = np.median(np.array(runs[1:], dtype=float), axis=0) * 1e3
     print(f"import of policies.runtime: {wall:.0f} ms, of processor time {cpu:.0f} ms, {numpy_cpu:.0f} ms of it numpy")
     # A busy machine must not decide the test: where numpy takes its usual 80 ms, the second bound is 144 ms in all.
     assert wall < 150 or cpu - numpy_cpu < 0.8 * numpy_cpu
