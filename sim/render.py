@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, StorageError
-
-if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads it when it is first imported
-
-import mujoco
 
 Frame = NDArray[np.uint8]
 

@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
             return f"unexpected argument {given!r}; see {self.prog} --help"
         flags = [flag for action in self._actions for flag in action.option_strings]
         section = given.split(".")[0] + "."
-        near = difflib.get_close_matches(given.split("=")[0], flags, n=3)
+        near = difflib.get_close_matches(given.split("=")[0], flags, n=3, cutoff=0.75)
         in_section = [flag for flag in flags if "." in given and flag.startswith(section)]
         allowed = ", ".join(near or in_section)
         hint = f"did you mean {allowed}?" if near else f"allowed: {allowed};" if allowed else ""

@@ -15,10 +15,11 @@ from robot_rl.commands.configuration import (
     resolve,
     saved_config,
 )
+from robot_rl.commands.evaluate import report
 from robot_rl.commands.flags import Parser, add_json, add_settings, given_settings, whole_number
-from robot_rl.commands.output import print_json
-from robot_rl.commands.policy_files import is_run
-from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.commands.output import duration, print_json, relative
+from robot_rl.commands.policy_files import POLICY, is_run
+from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS, algorithm_of, missing_package, task_settings_class
 from robot_rl.spec import builtin_robots
 from robot_rl.tasks import TASKS
@@ -29,9 +30,10 @@ TRAINER_FLAGS_ELSEWHERE = ("total_steps", "seed")
 
 def run(arguments: Sequence[str]) -> int:
     """Trains; a run that was interrupted ends with exit code 130 and can be resumed."""
-    first, _ = _parser(brief=True).parse_known_args(arguments)
+    first, _ = _parser(brief=True).parse_known_args(_without_settings(arguments))
     file = read_file(first.config) if first.config else {}
-    chosen = layered(file, _given(first))
+    saved = read_file(Path(first.resume) / "config.json") if first.resume and is_run(Path(first.resume)) else {}
+    chosen = layered(file, saved, _given(first))
     names = {"task": chosen.get("task", {}).get("name"), "robot": chosen.get("robot")}
     advised = recipe(names["task"], names["robot"])
     algorithm = chosen.get("algorithm", advised.get("algorithm", "sac"))
@@ -45,21 +47,27 @@ def run(arguments: Sequence[str]) -> int:
         _given(values),
         {section: given_settings(values, section) for section in ("task", "trainer", algorithm)},
     )
-    from robot_rl.commands.training import start, train_run
+    from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, start, train_run
 
     if values.resume:
         folder, config = _resumed(values, flags)
     else:
-        if values.robot is None and "robot" not in chosen:
-            raise UnknownName.of("robot", "", builtin_robots(), "(none was given; use --robot NAME or a YAML file)")
         if names["task"] is None:
-            raise UnknownName.of("task", "", TASKS, "(none was given; use robot-rl train TASK)")
+            raise ConfigurationError(f"no task was given; use robot-rl train TASK with one of: {', '.join(TASKS)}")
+        if names["robot"] is None:
+            known = ", ".join(builtin_robots())
+            raise ConfigurationError(f"no robot was given; use --robot with a YAML file or one of: {known}")
         config = resolve(layered(advised, file, flags), values.config or "configuration")
-        folder = start(config, Path(values.out) if values.out else None)
-    result = train_run(folder, config, print_report=not values.json)
+        folder = start(config, ["train", *arguments], Path(values.out) if values.out else None)
+    result = train_run(folder, config)
+    evaluation = None if result.training.interrupted else evaluate_run(result)
     if values.json:
-        print_json(result.to_dict())
-    return result.exit_code
+        print_json({**result.to_dict(), "evaluation": evaluation.summary() if evaluation else None})
+    elif evaluation:
+        print(f"trained {result.training.steps:,} steps in {duration(result.training.wall_time)}")
+        print(report(evaluation, result.task))
+        print("\n".join(f"  {relative(folder / name)}" for name in (CURVE, EVALUATION, POLICY)))
+    return result.training.exit_code
 
 
 def _parser(brief: bool = False) -> Parser:
@@ -80,6 +88,27 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--out", metavar="DIR", help="folder of the run [runs/TASK-ROBOT/TIME_ALGORITHM_sSEED]")
     add_json(parser)
     return parser
+
+
+def _without_settings(arguments: Sequence[str]) -> list[str]:
+    """The arguments without flags such as `--sac.discount 0.9`, whose number would pass for the task."""
+    kept, setting = [], False
+    for argument in arguments:
+        if argument.startswith("--"):
+            setting = "." in argument.split("=")[0]
+        if not setting or not (argument.startswith("--") or _is_value(argument)):
+            kept.append(argument)
+    return kept
+
+
+def _is_value(text: str) -> bool:
+    if text in ("true", "false", "none", "null"):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lenient(brief: bool, reader: Any) -> Any:

@@ -1,21 +1,24 @@
-"""One training run from the first step to the evaluated policy file; shared by train and demo."""
+"""One training run from the first step to its policy file; shared by train and demo."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from policies.export import ExportReport
 from policies.runtime import OnnxPolicy
 from robot_rl.commands.configuration import TrainingConfig
-from robot_rl.commands.evaluate import actor, report
+from robot_rl.commands.evaluate import actor
 from robot_rl.commands.exporting import export_run
-from robot_rl.commands.output import duration, relative, say
+from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
-from robot_rl.evaluation import evaluate
+from robot_rl.evaluation import Evaluation, evaluate
 from robot_rl.make import make_env, make_learner, make_vector_env
 from robot_rl.settings import from_mapping
+from robot_rl.task import Task
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
 from robot_rl.training.metrics import plot_learning_curve
@@ -31,15 +34,10 @@ class RunResult:
     """What a run came to."""
 
     folder: Path
+    task: Task
     training: TrainingResult
-    evaluation: Mapping[str, Any] | None = None
-    """Of the policy file; None for a run that was interrupted."""
-    export: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def exit_code(self) -> int:
-        """130 if interrupted, otherwise 0."""
-        return self.training.exit_code
+    export: ExportReport | None
+    """None for a run that was interrupted."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -50,13 +48,12 @@ class RunResult:
             "updates": training.updates,
             "wall_time_s": training.wall_time,
             "interrupted": training.interrupted,
-            "export": dict(self.export),
-            "evaluation": self.evaluation,
+            "export": asdict(self.export) if self.export else None,
         }
 
 
-def start(config: TrainingConfig, folder: Path | None = None) -> Path:
-    """Makes the folder of a new run.
+def start(config: TrainingConfig, command: Sequence[str], folder: Path | None = None) -> Path:
+    """Makes the folder of a new run; `command` is kept with it.
 
     Raises:
         RunExists: there is something at `folder`.
@@ -64,21 +61,20 @@ def start(config: TrainingConfig, folder: Path | None = None) -> Path:
     if folder is None:
         place = Path("runs") / f"{config.task}-{config.spec().name}"
         folder = place / run_name(config.algorithm, config.seed)
-    Run.create(folder, config.to_dict())
+    Run.create(folder, config.to_dict(), ["robot-rl", *command])
     return folder
 
 
-def train_run(folder: Path, config: TrainingConfig, print_report: bool = True) -> RunResult:
-    """Trains (or continues), plots, exports, and evaluates the exported file.
+def train_run(folder: Path, config: TrainingConfig) -> RunResult:
+    """Trains (or continues), draws the learning curve, exports the policy.
 
     Args:
         folder: of the run.
         config: what it was told; saved anew where it differs from what the folder says.
-        print_report: whether to print the result for a person.
     """
     run = Run.open(folder)
     settings = from_mapping(TrainerSettings, config.trainer, "trainer")
-    if run.config != config.to_dict():
+    if run.config != json.loads(to_json(config.to_dict())):
         replace_file(folder / "config.json", to_json(config.to_dict()))
     task, spec = config.make_task(), config.spec()
     learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
@@ -98,19 +94,14 @@ def train_run(folder: Path, config: TrainingConfig, print_report: bool = True) -
         plot_learning_curve(run.metrics, folder / CURVE, f"{task.name} on {spec.name}, {config.algorithm}")
     if training.interrupted:
         say(f"interrupted at step {training.steps:,}; continue with: robot-rl train --resume {relative(folder)}")
-        return RunResult(folder, training)
-    export = export_run(folder, folder / POLICY)
-    policy = OnnxPolicy.load(folder / POLICY, robot=spec, layout=task.layout)
-    evaluation = evaluate(make_env(spec, task), actor(policy))
-    replace_file(folder / EVALUATION, to_json(evaluation.to_dict()))
-    if print_report:
-        print(f"trained {training.steps:,} steps in {duration(training.wall_time)}")
-        print(report(evaluation, task))
-        for name in (CURVE, EVALUATION, POLICY):
-            print(f"  {relative(folder / name)}")
-    return RunResult(
-        folder,
-        training,
-        evaluation.summary(),
-        {"file": relative(folder / POLICY), "bytes": export.size, "max_error": export.max_error},
-    )
+        return RunResult(folder, task, training, None)
+    return RunResult(folder, task, training, export_run(folder, folder / POLICY))
+
+
+def evaluate_run(result: RunResult) -> Evaluation:
+    """Evaluates the run's policy file and keeps the figures in the run."""
+    task = result.task
+    policy = OnnxPolicy.load(result.folder / POLICY, robot=task.spec, layout=task.layout)
+    evaluation = evaluate(make_env(task.spec, task), actor(policy))
+    replace_file(result.folder / EVALUATION, to_json(evaluation.to_dict()))
+    return evaluation

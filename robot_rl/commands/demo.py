@@ -1,0 +1,120 @@
+"""`robot-rl demo`: the whole way once, from nothing to a walking policy file that runs without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robot_rl.commands.configuration import layered, recipe, resolve
+from robot_rl.commands.flags import Parser, add_json, whole_number
+from robot_rl.commands.output import duration, print_json, relative, say, table
+from robot_rl.commands.policy_files import POLICY
+from robot_rl.errors import CheckFailed, ConfigurationError
+from robot_rl.evaluation import FIRST_SEED
+
+TASK, ROBOT = "walk", "go2"
+SHARE_UPRIGHT = 0.9
+"""Of the evaluation episodes, without a fall."""
+SPEED_SLACK = 0.2
+"""Of the commanded speed."""
+VIDEO = Path("videos") / "policy.mp4"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Trains, exports, runs the file in a process without torch, films it, and prints a table."""
+    parser = Parser("demo", "Train Go2 to walk, export the policy, run the file in simulation without torch.")
+    parser.add_argument("--steps", type=whole_number(1), help="environment steps to train for [the recipe's]")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of everything random [0]")
+    parser.add_argument("--episodes", type=whole_number(1), default=10, help="evaluation episodes [10]")
+    parser.add_argument("--out", metavar="DIR", help="folder of the run [runs/walk-go2/TIME_sac_sSEED]")
+    add_json(parser)
+    values = parser.parse(arguments)
+    began = time.monotonic()
+    steps: dict[str, Any] = {} if values.steps is None else {"trainer": {"total_steps": values.steps}}
+    given = {"task": {"name": TASK}, "robot": ROBOT, "seed": values.seed, **steps}
+    from robot_rl.commands.training import CURVE, start, train_run
+
+    config = resolve(layered(recipe(TASK, ROBOT), given), "demo")
+    folder = start(config, ["demo", *arguments], Path(values.out) if values.out else None)
+    result = train_run(folder, config)
+    if result.export is None:
+        return result.training.exit_code
+    say("running policy.onnx in simulation, in a process without torch")
+    evaluation = _evaluate_without_torch(folder / POLICY, values.episodes)
+    video = _film(folder)
+    found = {
+        **result.to_dict(),
+        "evaluation": evaluation,
+        "plot": relative(folder / CURVE),
+        "video": video,
+        "total_time_s": time.monotonic() - began,
+    }
+    if values.json:
+        print_json(found)
+    else:
+        print(_report(found))
+    if not walks(evaluation):
+        raise CheckFailed(
+            f"Go2 does not walk yet: wanted {SHARE_UPRIGHT:.0%} of the episodes without a fall and the speed within "
+            f"{SPEED_SLACK:.0%} of the command; train longer with robot-rl demo --steps N"
+        )
+    return 0
+
+
+def walks(evaluation: dict[str, Any]) -> bool:
+    """Whether an evaluation shows a robot that walks as it was told."""
+    upright = evaluation["completed"] >= SHARE_UPRIGHT * evaluation["episodes"]
+    return upright and evaluation["figures"]["speed_error"] <= SPEED_SLACK
+
+
+def _evaluate_without_torch(policy: Path, episodes: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "robot_rl.cli", "evaluate", str(policy), "--episodes", str(episodes), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise CheckFailed(f"the policy file does not run by itself: {' '.join(command)} ended with {done.returncode}")
+    found = json.loads(done.stdout)
+    if found["torch_loaded"]:
+        raise CheckFailed("running the policy file imported torch")
+    return found
+
+
+def _film(folder: Path) -> str | None:
+    from policies.runtime import OnnxPolicy
+    from robot_rl.commands.evaluate import actor
+    from robot_rl.filming import film
+    from robot_rl.make import make_env
+
+    say("filming")
+    env = make_env(ROBOT, TASK)
+    policy = OnnxPolicy.load(folder / POLICY, robot=env.task.spec, layout=env.observation_layout)
+    try:
+        film(env, actor(policy), folder / VIDEO, FIRST_SEED)
+    except ConfigurationError as error:  # a machine that cannot render has learnt to walk all the same
+        say(f"no video: {error}")
+        return None
+    return relative(folder / VIDEO)
+
+
+def _report(found: dict[str, Any]) -> str:
+    evaluation = found["evaluation"]
+    figures, latency, count = evaluation["figures"], evaluation["latency_s"], evaluation["episodes"]
+    rows = [
+        ("steps", f"{found['steps']:,}"),
+        ("training time", duration(found["wall_time_s"])),
+        ("whole demo", duration(found["total_time_s"])),
+        ("return", f"{evaluation['return']:.1f} +- {evaluation['return_std']:.1f}"),
+        ("commanded speed", f"{figures['commanded_forward']:.2f} m/s"),
+        ("speed", f"{figures['forward_velocity']:.2f} m/s"),
+        ("without a fall", f"{evaluation['completed']} of {count} episodes of {evaluation['each_episode'][0]['seconds']:.0f} s"),
+        ("torch vs ONNX", f"{found['export']['max_error']:.1e} largest difference, {found['export']['observations']:,} observations"),
+        ("latency", f"p50 {1e6 * latency['p50']:.0f} us, p99 {1e6 * latency['p99']:.0f} us per action"),
+        ("policy", found["export"]["path"]),
+        ("learning curve", found["plot"]),
+        ("video", found["video"] or "none: this machine cannot render"),
+    ]
+    return f"Go2 after the demo; the policy file ran without torch.\n{table(rows)}"
