@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import sample_with_log_prob
 from robot_rl.algorithms.learner import Batch
 from robot_rl.algorithms.networks import Actor, Critics
@@ -175,12 +176,11 @@ class SAC:
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
 
-        self._actor_parameters = list(self.actor.parameters())
         self._critic_parameters = list(self.critics.parameters())
         self._target_parameters = list(self.target_critics.parameters())
-        self._actor_optimizer = torch.optim.Adam(self._actor_parameters, settings.actor_learning_rate, fused=True)
-        self._critic_optimizer = torch.optim.Adam(self._critic_parameters, settings.critic_learning_rate, fused=True)
-        self._temperature_optimizer = torch.optim.Adam([self.log_alpha], settings.temperature_learning_rate, fused=True)
+        self._actor_adam = Adam(dict(self.actor.named_parameters()), settings.actor_learning_rate)
+        self._critic_adam = Adam(dict(self.critics.named_parameters()), settings.critic_learning_rate)
+        self._temperature_adam = Adam({"log_alpha": self.log_alpha}, settings.temperature_learning_rate)
 
     @property
     def alpha(self) -> float:
@@ -217,18 +217,18 @@ class SAC:
             y = critic_target(reward, terminated, next_q, next_log_prob, alpha, self.settings.discount)  # (B,)
         q = self.critics(observation, action)  # (2, B)
         loss_q = critic_loss(q, y)
-        self._step(self._critic_optimizer, self._critic_parameters, loss_q)
+        self._critic_adam.minimize(loss_q)
 
         mean, log_std = self.actor(observation)
         new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
         with _without_gradients(self._critic_parameters):
             new_q = self.critics(observation, new_action)  # (2, B)
         loss_pi = actor_loss(log_prob, new_q, alpha)
-        self._step(self._actor_optimizer, self._actor_parameters, loss_pi)
+        self._actor_adam.minimize(loss_pi)
 
         loss_alpha = temperature_loss(self.log_alpha, log_prob, self.target_entropy)
         if self.settings.temperature_learning_rate > 0:
-            self._step(self._temperature_optimizer, [self.log_alpha], loss_alpha)
+            self._temperature_adam.minimize(loss_alpha)
 
         move_targets(self._target_parameters, self._critic_parameters, self.settings.tau)
 
@@ -244,13 +244,6 @@ class SAC:
             "q_gap": (q[0] - q[1]).abs().mean().item(),
         }
 
-    @staticmethod
-    def _step(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: Tensor) -> None:
-        # torch.autograd.grad touches these parameters only, and leaves nothing to zero.
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-
     def _normalized(self, observation: np.ndarray) -> Tensor:
         if self.normalizer.is_identity:
             # A copy, so that matrix products see the same memory alignment in every process and so the same bits.
@@ -263,21 +256,9 @@ class SAC:
         modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
         for name, module in modules.items():
             named.update({f"{name}/{key}": tensor for key, tensor in module.named_parameters()})
-        owners = {
-            "actor": (self._actor_optimizer, self.actor.named_parameters()),
-            "critics": (self._critic_optimizer, self.critics.named_parameters()),
-            "temperature": (self._temperature_optimizer, [("log_alpha", self.log_alpha)]),
-        }
-        for name, (optimizer, parameters) in owners.items():
-            for key, parameter in parameters:
-                moments = optimizer.state[parameter]
-                if not moments:  # Adam makes them at its first step; made here they are saved and loaded alike
-                    moments.update(
-                        step=torch.zeros((), dtype=torch.float32),
-                        exp_avg=torch.zeros_like(parameter),
-                        exp_avg_sq=torch.zeros_like(parameter),
-                    )
-                named.update({f"adam/{name}/{key}/{moment}": moments[moment] for moment in moments})
+        adams = {"actor": self._actor_adam, "critics": self._critic_adam, "temperature": self._temperature_adam}
+        for name, adam in adams.items():
+            named.update({f"adam/{name}/{key}": tensor for key, tensor in adam.tensors.items()})
         return named
 
     def state(self) -> State:
