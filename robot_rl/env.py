@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from robot_rl.interaction import Interaction, Outcome
 from robot_rl.robot import BatchRobot, Robot, RobotState, Snapshot
 from robot_rl.task import Task
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 def _spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
@@ -25,12 +26,23 @@ def _spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
     return observation, action
 
 
+def _check_fit(task: Task, robot: Robot | BatchRobot) -> None:
+    if task.spec.digest != robot.spec.digest:
+        given = f"task {task.name!r} was made for robot {task.spec.name!r}, not for {robot.spec.name!r}"
+        if task.spec.name == robot.spec.name:
+            given += " as its file is now"
+        raise ConfigurationError(given)
+    task.check_robot(robot.provides)
+
+
 def _limit_in_ticks(task: Task, time_limit: float | None) -> int:
     seconds = task.time_limit if time_limit is None else time_limit
-    ticks = round(seconds * task.spec.control_rate)
-    if ticks < 1:
-        raise ConfigurationError(f"time limit of {seconds:g} s is shorter than one control tick of {task.spec.control_dt:g} s")
-    return ticks
+    ticks = seconds * task.spec.control_rate
+    if not 0.5 < ticks < math.inf:
+        raise ConfigurationError(
+            f"time limit: expected at least one control tick, {task.spec.control_dt:g} s, and finite, got {seconds:g} s"
+        )
+    return round(ticks)
 
 
 class RobotEnv(gymnasium.Env[Array, Array]):
@@ -39,7 +51,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     Observations are raw SI values in the order of `observation_layout`, float32. Actions lie in [-1, 1]. An episode is
     truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
 
-    `info` carries `reward_terms` (name -> weighted value), `safety` (failed checks of this tick) and the `applied` command.
+    `info` carries `reward_terms` (name -> weighted value), `safety` (failed checks of this tick) and the `applied`
+    command.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -65,13 +78,11 @@ class RobotEnv(gymnasium.Env[Array, Array]):
             MissingSensor: the robot does not provide what the reward needs.
             ConfigurationError: the task was made for another robot.
         """
-        if task.spec.digest != robot.spec.digest:
-            raise ConfigurationError(f"task {task.name!r} was made for robot {task.spec.name!r}, not for {robot.spec.name!r}")
+        _check_fit(task, robot)
         if render_mode not in (None, "rgb_array"):
             raise ConfigurationError(f"unknown render_mode {render_mode!r}; allowed: rgb_array, None")
         if render_mode and camera is None:
             raise ConfigurationError("render_mode 'rgb_array' needs a camera")
-        task.check_robot(robot.provides)
         self.robot, self.task = robot, task
         self.observation_layout = task.layout
         self.observation_space, self.action_space = _spaces(task)
@@ -174,10 +185,14 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(self, robot: BatchRobot, task: Task, time_limit: float | None = None) -> None:
-        """Args: robot: a batch of copies; task: made for the same robot; time_limit: s, the task's own by default."""
-        if task.spec.digest != robot.spec.digest:
-            raise ConfigurationError(f"task {task.name!r} was made for robot {task.spec.name!r}, not for {robot.spec.name!r}")
-        task.check_robot(robot.provides)
+        """Puts a batch and a task together.
+
+        Args:
+            robot: copies of one robot.
+            task: what to do; built for the same robot.
+            time_limit: s; the task's own by default.
+        """
+        _check_fit(task, robot)
         self.robot, self.task = robot, task
         self.num_envs = robot.count
         self.observation_layout = task.layout
@@ -255,11 +270,15 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
 def _given_goal(task: Task, options: dict[str, Any] | None) -> Array | None:
     if not options or "goal" not in options:
         return None
-    goal = np.asarray(options["goal"], dtype=np.float64)
+    given = options["goal"]
+    try:
+        goal = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        goal = np.full(0, np.nan)
     if goal.shape != (len(task.goal_labels),) or not np.isfinite(goal).all():
         raise InvalidInput(
             f"goal of task {task.name!r}: expected {len(task.goal_labels)} finite numbers "
-            f"({', '.join(task.goal_labels)}), got {options['goal']!r}"
+            f"({', '.join(task.goal_labels)}), got {given!r}"
         )
     return goal
 

@@ -5,24 +5,25 @@ Shared by the single and the vector environment; arrays carry the leading batch 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.action_map import ActionMap
+from robot_rl.arrays import all_finite, frozen
 from robot_rl.errors import InvalidInput
 from robot_rl.observation import Observer
 from robot_rl.robot import JointCommand, ObjectState, RobotState
 from robot_rl.safety import SafetySupervisor
 from robot_rl.task import Step, Task
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a control tick brought."""
 
     reward: Array
@@ -49,6 +50,7 @@ class Interaction:
         self._supervisor = SafetySupervisor(spec)
         self._observer = Observer(task.layout, shape)
         self._action_shape = (*shape, spec.action.size)
+        self._least, self._most = np.full(spec.action.size, -1.0), np.full(spec.action.size, 1.0)
         self._action = np.zeros(self._action_shape)
         self._previous_action = np.zeros(self._action_shape)
         self._command = np.broadcast_to(spec.home, (*shape, spec.joints)).copy()
@@ -72,7 +74,9 @@ class Interaction:
         """(..., size), float32."""
         return self._observer.observation()
 
-    def reset(self, state: RobotState, joint_position: Array, goal: Array, rows: NDArray[np.intp] | None = None) -> None:
+    def reset(
+        self, state: RobotState, joint_position: Array, goal: Array, rows: NDArray[np.intp] | None = None
+    ) -> None:
         """Begins an episode, in all copies or in some rows.
 
         Args:
@@ -90,31 +94,44 @@ class Interaction:
         self._previous_action[where] = 0.0
         self._command[where] = joint_position
         self.goal[where] = goal
+        for array in (self._action, self._previous_action, self._command, self.goal):
+            frozen(array)
         self._observer.reset(state, self._action[where], self.goal[where], where)
 
     def command(self, action: Array) -> JointCommand:
-        """Turns an action in [-1, 1], (..., d), into the joint command to apply."""
-        action = np.asarray(action, dtype=np.float64)
+        """Turns an action in [-1, 1], (..., d), into the joint command to apply; values beyond are clipped.
+
+        Raises:
+            InvalidInput: the action is no array of finite numbers of that shape.
+        """
+        try:
+            action = np.asarray(action, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"action: expected numbers of shape {self._action_shape}, got {action!r}") from error
         if action.shape != self._action_shape:
             raise InvalidInput(f"action: expected shape {self._action_shape}, got {action.shape}")
-        # A sum is finite only if every summand is, and costs half of np.isfinite(...).all().
-        if not np.isfinite(action.sum()):
-            names = self.task.spec.action.coordinates
-            bad = sorted({names[i] for i in np.nonzero(~np.isfinite(action))[-1]})
-            raise InvalidInput(f"action is not finite in: {', '.join(bad)}")
+        if not all_finite(action):
+            raise InvalidInput(f"action is not finite in: {_not_finite(action, self.task.spec.action.coordinates)}")
         self._previous_action = self._action
-        self._action = np.minimum(np.maximum(action, -1.0), 1.0)
-        wanted = self._map.command(self._action)
-        self._command, self._failed = self._supervisor.limit(wanted, self._command)
-        return JointCommand(self._command)
+        self._action = frozen(np.minimum(np.maximum(action, self._least), self._most))
+        command, self._failed = self._supervisor.limit(self._map.command(self._action), self._command)
+        self._command = frozen(command)
+        return JointCommand(command)
 
     def finish(self, state: RobotState) -> Outcome:
-        """Takes in the state that followed the command."""
+        """Takes in the state that followed the command.
+
+        Raises:
+            InvalidInput: the state gives an observation that is not finite.
+        """
         before, self._state = self.state, state
         reward, terms = self.task.reward(Step(before, self._action, self._previous_action, state, self.goal))
         verdict = self._supervisor.watch(state, self._failed)
         terminated = self.task.terminated(state, self.goal) | verdict.stop
         self._observer.advance(state, self._action, self.goal)
+        if not all_finite(self._observer.newest):
+            bad = _not_finite(self._observer.newest, self.task.layout.labels)
+            raise InvalidInput(f"observation is not finite in: {bad}")
         return Outcome(reward, terms, terminated, verdict.counts, self._command)
 
     def snapshot(self) -> dict[str, Any]:
@@ -138,6 +155,10 @@ class Interaction:
         self._state = _state_from_arrays(snapshot["state"])
 
 
+def _not_finite(array: Array, names: Sequence[str]) -> str:
+    return ", ".join(names[i] for i in np.unique(np.nonzero(~np.isfinite(array))[-1]))
+
+
 def _spliced(state: RobotState, rows: RobotState, index: NDArray[np.intp]) -> RobotState:
     """`state` with the readings of some rows replaced."""
 
@@ -146,9 +167,11 @@ def _spliced(state: RobotState, rows: RobotState, index: NDArray[np.intp]) -> Ro
             return old
         merged = np.array(old)
         merged[index] = new
-        return merged
+        return frozen(merged)
 
-    changed: dict[str, Any] = {f.name: put(getattr(state, f.name), getattr(rows, f.name)) for f in fields(state) if f.name != "objects"}
+    changed: dict[str, Any] = {
+        f.name: put(getattr(state, f.name), getattr(rows, f.name)) for f in fields(state) if f.name != "objects"
+    }
     changed["objects"] = {
         name: ObjectState(*(put(getattr(item, f.name), getattr(rows.objects[name], f.name)) for f in fields(item)))  # type: ignore[arg-type]
         for name, item in state.objects.items()
@@ -157,8 +180,8 @@ def _spliced(state: RobotState, rows: RobotState, index: NDArray[np.intp]) -> Ro
 
 
 def _state_to_arrays(state: RobotState) -> dict[str, Any]:
-    arrays = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "objects" and getattr(state, f.name) is not None}
-    arrays = {name: np.asarray(value) for name, value in arrays.items()}
+    readings = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "objects"}
+    arrays = {name: np.asarray(value) for name, value in readings.items() if value is not None}
     for name, item in state.objects.items():
         arrays |= {f"objects/{name}/{f.name}": np.asarray(getattr(item, f.name)) for f in fields(item)}
     return arrays

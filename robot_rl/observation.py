@@ -1,7 +1,7 @@
 """What a policy sees: named quantities of a robot's sensors, laid out in one vector.
 
-The layout travels in the policy file, and the side that runs the policy builds its observations with the same `Observer`. So
-there is one meaning of every entry, in training and on the robot.
+The layout travels in the policy file, and the side that runs the policy builds its observations with the same
+`Observer`. So there is one meaning of every entry, in training and on the robot.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
+from robot_rl.arrays import components, from_components
 from robot_rl.errors import ConfigurationError, MissingSensor, UnknownName
 from robot_rl.robot import RobotState
 from robot_rl.spec import RobotSpec
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,17 @@ def _joints(spec: RobotSpec, _goal: Sequence[str]) -> Sequence[str]:
 
 
 def _roll_pitch(state: RobotState, _action: Array, _goal: Array) -> Array:
-    x, y, z = state.gravity[..., 0], state.gravity[..., 1], state.gravity[..., 2]
-    return np.stack([np.arctan2(-y, -z), np.arctan2(x, np.hypot(y, z))], axis=-1)
+    x, y, z = components(state.gravity)
+    return from_components((np.arctan2(-y, -z), np.arctan2(x, np.hypot(y, z))))
 
 
 def _gait_clock(state: RobotState, _action: Array, goal: Array) -> Array:
     angle = 2.0 * np.pi * goal[..., -1] * state.stamp
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    return from_components((np.cos(angle), np.sin(angle)))
 
 
 def _yaw_of_objects(state: RobotState) -> Array:
-    return np.stack([rotation.yaw(item.orientation_xyzw) for item in state.objects.values()], axis=-1)
+    return from_components([rotation.yaw(item.orientation_xyzw) for item in state.objects.values()])
 
 
 def _object_cos_sin(state: RobotState, _action: Array, _goal: Array) -> Array:
@@ -189,10 +190,14 @@ class ObservationLayout:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ObservationLayout:
         """The inverse of `to_dict`."""
-        entries = tuple(
-            Entry(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
-            for entry in values["entries"]
-        )
+
+        def entry(stored: Mapping[str, Any]) -> Entry:
+            fields: dict[str, Any] = dict(stored)
+            for name in ("labels", "offset", "scale"):
+                fields[name] = tuple(fields[name])
+            return Entry(**fields)
+
+        entries = tuple(entry(stored) for stored in values["entries"])
         return cls(tuple(values["current"]), tuple(values["history"]), int(values["length"]), entries)
 
 
@@ -250,12 +255,16 @@ class Observer:
     def __init__(self, layout: ObservationLayout, shape: tuple[int, ...] = ()) -> None:
         """Args: layout: what to build; shape: leading batch shape of states."""
         self.layout = layout
-        self._now = [(_slice(entry), QUANTITIES[entry.name].read) for entry in layout.entries if entry.age == 0]
+        self._reads = [QUANTITIES[entry.name].read for entry in layout.entries if entry.age == 0]
         first_history = len([name for name in layout.current if any(e.name == name for e in layout.entries)])
         entries = layout.entries
         self._history_start = entries[first_history].start if first_history < len(entries) else layout.size
         self._frame = (layout.size - self._history_start) // layout.length
+        self._younger = (..., slice(self._history_start, layout.size - self._frame))
+        self._older = (..., slice(self._history_start + self._frame, layout.size))
         self._observation = np.zeros((*shape, layout.size), dtype=np.float32)
+        self.newest = self._observation[..., : self._history_start + self._frame]
+        """(..., first entries), what the last reading gave; a view."""
 
     def reset(self, state: RobotState, action: Array, goal: Array, rows: Any = ...) -> None:
         """Starts the history of some rows: every age holds the first reading.
@@ -266,21 +275,20 @@ class Observer:
             goal: goal of these rows, (k, g).
             rows: which rows of the batch; all by default.
         """
-        target = self._observation[rows]
-        for where, read in self._now:
-            target[..., where] = read(state, action, goal)
-        start, frame = self._history_start, self._frame
-        for age in range(1, self.layout.length):
-            target[..., start + age * frame : start + (age + 1) * frame] = target[..., start : start + frame]
-        self._observation[rows] = target
+        newest = np.concatenate([read(state, action, goal) for read in self._reads], axis=-1)
+        start = self._history_start
+        self._observation[rows] = np.concatenate(
+            [newest[..., :start], *[newest[..., start:]] * self.layout.length], axis=-1
+        )
 
     def advance(self, state: RobotState, action: Array, goal: Array) -> None:
         """Takes in the state of the next tick; the oldest one leaves the history."""
-        observation, start, frame = self._observation, self._history_start, self._frame
+        observation = self._observation
         if self.layout.length > 1:
-            observation[..., start + frame :] = observation[..., start:-frame].copy()
-        for where, read in self._now:
-            observation[..., where] = read(state, action, goal)
+            observation[self._older] = observation[self._younger]
+        np.concatenate(
+            [read(state, action, goal) for read in self._reads], axis=-1, out=self.newest, casting="same_kind"
+        )
 
     def observation(self) -> Array:
         """The observation now, (..., size), float32, a copy."""
@@ -289,7 +297,3 @@ class Observer:
     def restore(self, observation: Array) -> None:
         """Puts back what `observation` gave."""
         self._observation[...] = observation
-
-
-def _slice(entry: Entry) -> slice:
-    return slice(entry.start, entry.start + entry.size)

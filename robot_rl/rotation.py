@@ -1,27 +1,25 @@
 """Rotations as unit quaternions in xyzw order; the only place that reorders quaternions.
 
-ROS, PyBullet and SciPy write xyzw, MuJoCo writes wxyz. Inside this project every quaternion is xyzw and turns vectors of
-the body frame into the world frame. All functions take any leading batch shape.
+ROS, PyBullet and SciPy write xyzw, MuJoCo writes wxyz. Inside this project every quaternion is xyzw and turns vectors
+of the body frame into the world frame. All functions take any leading batch shape.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.arrays import components, from_components
+
 Array = NDArray[np.floating]
 
-
-def _components(array: Array) -> list[Any]:
-    # One rotation: Python floats multiply several times faster than NumPy scalars. A batch: arrays by component.
-    return array.tolist() if array.ndim == 1 else [array[..., i] for i in range(array.shape[-1])]
+WXYZ_TO_XYZW = (1, 2, 3, 0)
+"""Where each component of an xyzw quaternion lies in a wxyz one."""
 
 
 def from_wxyz(quaternion: Array) -> Array:
     """Reorders (..., 4) from wxyz to xyzw."""
-    return quaternion[..., [1, 2, 3, 0]]
+    return quaternion[..., WXYZ_TO_XYZW]
 
 
 def to_wxyz(quaternion: Array) -> Array:
@@ -38,13 +36,9 @@ def gravity_in_body(quaternion: Array) -> Array:
     Returns:
         Unit vector in the body frame, (..., 3); (0, 0, -1) when upright.
     """
-    x, y, z, w = _components(quaternion)
-    down = np.empty((*quaternion.shape[:-1], 3))
+    x, y, z, w = components(quaternion)
     # Minus the third row of the rotation matrix.
-    down[..., 0] = 2.0 * (w * y - x * z)
-    down[..., 1] = -2.0 * (y * z + w * x)
-    down[..., 2] = 2.0 * (x * x + y * y) - 1.0
-    return down
+    return from_components((2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0))
 
 
 def rotate(quaternion: Array, vector: Array) -> Array:
@@ -59,30 +53,34 @@ def rotate_inverse(quaternion: Array, vector: Array) -> Array:
 
 def _rotated(quaternion: Array, vector: Array, sign: float) -> Array:
     # v + w t + q x t with t = 2 q x v; written by component because np.cross costs more than all of this.
-    x, y, z, w = _components(quaternion)
+    x, y, z, w = components(quaternion)
     x, y, z = sign * x, sign * y, sign * z
-    a, b, c = _components(vector)
+    a, b, c = components(vector)
     t0, t1, t2 = 2.0 * (y * c - z * b), 2.0 * (z * a - x * c), 2.0 * (x * b - y * a)
-    out = np.empty((*np.shape(a), 3))
-    out[..., 0] = a + w * t0 + y * t2 - z * t1
-    out[..., 1] = b + w * t1 + z * t0 - x * t2
-    out[..., 2] = c + w * t2 + x * t1 - y * t0
-    return out
+    return from_components(
+        (a + w * t0 + y * t2 - z * t1, b + w * t1 + z * t0 - x * t2, c + w * t2 + x * t1 - y * t0)
+    )
 
 
 def multiply(left: Array, right: Array) -> Array:
     """Composes two rotations: `right` first, then `left`; xyzw, (..., 4)."""
-    ax, ay, az, aw = left[..., 0], left[..., 1], left[..., 2], left[..., 3]
-    bx, by, bz, bw = right[..., 0], right[..., 1], right[..., 2], right[..., 3]
-    return np.stack(
-        [
+    ax, ay, az, aw = components(left)
+    bx, by, bz, bw = components(right)
+    return from_components(
+        (
             aw * bx + ax * bw + ay * bz - az * by,
             aw * by - ax * bz + ay * bw + az * bx,
             aw * bz + ax * by - ay * bx + az * bw,
             aw * bw - ax * bx - ay * by - az * bz,
-        ],
-        axis=-1,
+        )
     )
+
+
+def normalised(quaternion: Array) -> Array:
+    """The unit quaternion in the direction of (..., 4)."""
+    x, y, z, w = components(quaternion)
+    shrink = 1.0 / (x * x + y * y + z * z + w * w) ** 0.5
+    return from_components((x * shrink, y * shrink, z * shrink, w * shrink))
 
 
 def conjugate(quaternion: Array) -> Array:
@@ -92,7 +90,7 @@ def conjugate(quaternion: Array) -> Array:
 
 def yaw(quaternion: Array) -> Array:
     """Heading about the world's vertical in rad, (...,), in (-pi, pi]."""
-    x, y, z, w = _components(quaternion)
+    x, y, z, w = components(quaternion)
     return np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 

@@ -1,28 +1,25 @@
 """The supervisor between a policy and its actuators; the same code in simulation and on the robot.
 
-Each check has a response: `off`, `warn` (count it), `clamp` (count it and keep the command inside) or `stop` (latch until reset).
+Each check has a response: `off`, `warn` (count it), `clamp` (count it and keep the command inside) or `stop` (latch
+until reset).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.arrays import components, every, frozen, squared_norm
 from robot_rl.robot import RobotState
 from robot_rl.spec import RobotSpec
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
-def any_true(rows: Array) -> bool:
-    """Whether any row is true; (...,) bool. For a single row this is several times faster than `rows.any()`."""
-    return bool(rows) if rows.ndim == 0 else bool(rows.any())
-
-
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the supervisor says of one tick."""
 
     stop: Array
@@ -41,9 +38,13 @@ class SafetySupervisor:
         self._limit_position = safety.joint_position in ("clamp", "stop")
         self._limit_step = safety.command_step in ("clamp", "stop")
         self._lower, self._upper = spec.lower, spec.upper
-        self._step = safety.command_step_limit
+        self._step_down, self._step_up = -safety.command_step_limit, safety.command_step_limit
         self._per_velocity = 1.0 / spec.velocity_limit
-        self._upright = -np.cos(safety.tilt_limit)
+        self._level = -math.cos(safety.tilt_limit)
+        self._false = frozen(np.zeros((), dtype=bool))
+        self._watch_velocity = safety.joint_velocity != "off"
+        self._watch_tilt = safety.tilt != "off"
+        self._watch_height = safety.height != "off"
 
     def limit(self, wanted: Array, previous: Array) -> tuple[Array, dict[str, Array]]:
         """Keeps a command inside the joint limits and near the previous one.
@@ -53,52 +54,58 @@ class SafetySupervisor:
             previous: (..., n), the command in force.
 
         Returns:
-            The command to apply, (..., n), and for each failed check which rows failed it, (...,) bool.
+            The command to apply, (..., n), `wanted` itself where nothing is wrong with it; and for each failed check
+            which rows failed it, (...,) bool.
         """
-        safety = self._safety
         inside = np.minimum(np.maximum(wanted, self._lower), self._upper)
-        near = np.minimum(np.maximum(inside, previous - self._step), previous + self._step)
+        change = wanted - previous
         # Equal bytes, the usual case, are found several times faster than equal numbers.
-        if near.tobytes() == wanted.tobytes():
-            return near, {}
-        failed = {}
-        if safety.joint_position != "off":
-            failed["joint_position"] = (inside != wanted).any(-1)
-        if safety.command_step != "off":
-            failed["command_step"] = (near != inside).any(-1)
-        applied = wanted
-        if self._limit_position:
-            applied = inside
-        if self._limit_step:
-            applied = np.minimum(np.maximum(applied, previous - self._step), previous + self._step)
-        return applied, {name: rows for name, rows in failed.items() if any_true(rows)}
+        if inside.tobytes() == wanted.tobytes() and self._small(change).tobytes() == change.tobytes():
+            return wanted, {}
+        within_range = inside if self._limit_position else wanted
+        change = within_range - previous
+        small = self._small(change)
+        checks = {
+            "joint_position": (self._safety.joint_position, inside != wanted),
+            "command_step": (self._safety.command_step, small != change),
+        }
+        failed = {name: joints.any(-1) for name, (response, joints) in checks.items() if response != "off"}
+        applied = np.where(small == change, within_range, previous + small) if self._limit_step else within_range
+        return applied, {name: rows for name, rows in failed.items() if rows.any()}
+
+    def _small(self, change: Array) -> Array:
+        return np.minimum(np.maximum(change, self._step_down), self._step_up)
 
     def watch(self, state: RobotState, failed: dict[str, Array]) -> Verdict:
-        """Checks a state.
+        """Checks a state. A reading that is not a number fails its check.
 
         Args:
             state: the reading after the command.
             failed: what `limit` reported for the command of this tick.
         """
-        safety = self._safety
         found = dict(failed)
-        if safety.joint_velocity != "off":
+        if self._watch_velocity:
             share = state.joint_velocity * self._per_velocity
             # While the sum of squares is below 1 no joint is at its limit: the cheap test for the usual case.
-            if np.vdot(share, share) > 1.0:
-                fast = (np.abs(share) > 1.0).any(-1)
-                if any_true(fast):
+            if not every(squared_norm(share) <= 1.0):
+                fast = np.logical_not((np.abs(share) <= 1.0).all(-1))
+                if fast.any():
                     found["joint_velocity"] = fast
-        if safety.tilt != "off" and state.orientation_xyzw is not None:
-            tilted = state.gravity[..., 2] > self._upright
-            if any_true(tilted):
-                found["tilt"] = tilted
-        if safety.height != "off" and state.base_position is not None:
-            low = state.base_position[..., 2] < safety.height_limit
-            if any_true(low):
-                found["height"] = low
-        stop = np.zeros(state.joint_position.shape[:-1], dtype=bool)
+        if self._watch_tilt and state.orientation_xyzw is not None:
+            level = components(state.gravity)[2] <= self._level
+            if not every(level):
+                found["tilt"] = np.logical_not(level)
+        if self._watch_height and state.base_position is not None:
+            high = components(state.base_position)[2] >= self._safety.height_limit
+            if not every(high):
+                found["height"] = np.logical_not(high)
+        stop = self._nobody(state.joint_position.shape[:-1])
         for name, rows in found.items():
-            if getattr(safety, name) == "stop":
+            if getattr(self._safety, name) == "stop":
                 stop = stop | rows
         return Verdict(stop, found)
+
+    def _nobody(self, shape: tuple[int, ...]) -> Array:
+        if self._false.shape != shape:
+            self._false = frozen(np.zeros(shape, dtype=bool))
+        return self._false

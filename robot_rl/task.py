@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,10 @@ from robot_rl.observation import ObservationLayout, build_layout, quantity_of
 from robot_rl.robot import RobotState, Start
 from robot_rl.spec import RobotSpec
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One control tick as a reward sees it."""
 
     before: RobotState
@@ -74,8 +74,8 @@ class Task:
         for name in self.reward_needs:
             if name not in provides:
                 raise MissingSensor(
-                    f"the reward of task {self.name!r} needs {name!r}, which robot {self.spec.name!r} does not provide here; "
-                    f"it provides: {', '.join(sorted(provides))}"
+                    f"the reward of task {self.name!r} needs {name!r}, which robot {self.spec.name!r} does not provide "
+                    f"here; it provides: {', '.join(sorted(provides))}"
                 )
 
     def reward_terms(self) -> Mapping[str, RewardTerm]:
@@ -91,9 +91,14 @@ class Task:
         """(...,) bool: whether the task has ended for good; a time limit is not an end."""
         return np.zeros(state.joint_position.shape[:-1], dtype=bool)
 
+    @property
+    def goal_ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Least and greatest value of each goal component in training, by its label."""
+        return {}
+
     def sample_goal(self, rng: np.random.Generator) -> Array:
-        """A goal for one episode, (g,)."""
-        return np.zeros(len(self.goal_labels))
+        """A goal for one episode, (g,), uniform in the goal ranges."""
+        return np.array([rng.uniform(*self.goal_ranges[label]) for label in self.goal_labels])
 
     def sample_start(self, rng: np.random.Generator) -> Start:
         """A start for one episode."""
@@ -101,6 +106,8 @@ class Task:
 
     def success(self, steps: Mapping[str, Array]) -> bool | None:
         """Whether an evaluation episode counts as a success; None where the task has no such notion.
+
+        An episode that ended early, by a fall or a drop, is a failure whatever this says.
 
         Args:
             steps: what `measure` gave at every tick, stacked, (T, ...).

@@ -11,12 +11,13 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.arrays import all_finite, frozen
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.robot import JointCommand, RobotState, Start
 from robot_rl.spec import RobotSpec
 from sim.mujoco_model import compile_model
 from sim.mujoco_reader import MujocoReader
-from sim.mujoco_robot import INTEGRATION_STATE, place_at_start
+from sim.mujoco_robot import INTEGRATION_STATE, diverged, place_at_start
 
 Array = NDArray[np.floating]
 
@@ -43,17 +44,19 @@ class MujocoBatch:
         self.datas = [mujoco.MjData(self.model) for _ in range(count)]
         self.reader = MujocoReader(self.model, spec)
         self.provides = self.reader.provides
-        self._noisy = noise and self.reader.noise_size > 0
+        self._noise_size = self.reader.noise_size if noise else 0
         self._rng = np.random.default_rng(0)
         self._applied = np.tile(spec.home, (count, 1))
         threads = min(threads or os.cpu_count() or 1, count)
         shares = np.array_split(np.arange(count), threads)
         self._shares = [[int(i) for i in share] for share in shares]
         self._threads = ThreadPoolExecutor(threads) if threads > 1 else None
-        model = self.model
+        self._shortest_tick = spec.control_dt - 0.5 * spec.simulation.physics_dt
         self._time = np.zeros(count)
-        self._qpos, self._qvel = np.zeros((count, model.nq)), np.zeros((count, model.nv))
-        self._force, self._sensordata = np.zeros((count, model.nu)), np.zeros((count, model.nsensordata))
+        self._raw = np.zeros((count, self.reader.raw_size))
+        # Views of MuJoCo's own memory: to ask for an attribute costs more than to read it.
+        self._ctrls = [data.ctrl for data in self.datas]
+        self._arrays = [(data.qpos, data.qvel, data.actuator_force, data.sensordata) for data in self.datas]
 
     def reset(self, rows: NDArray[np.intp], starts: Sequence[Start], rng: np.random.Generator) -> RobotState:
         """Brings some copies to their starts and reads these."""
@@ -65,19 +68,35 @@ class MujocoBatch:
         return self._read(rows)
 
     def step(self, command: JointCommand) -> RobotState:
-        """Holds the commands, (count, n), for one control tick in every copy."""
-        target = command.position
-        if not np.isfinite(target).all():
+        """Holds the commands for one control tick in every copy.
+
+        Args:
+            command: (count, n), rad or m.
+
+        Raises:
+            InvalidInput: the commands have another shape or are not finite.
+            RobotFault: the simulation of a copy diverged.
+        """
+        target, shape = command.position, (self.count, self.spec.joints)
+        if target.shape != shape:
+            raise InvalidInput(
+                f"joint commands of robot {self.spec.name!r}: expected shape {shape}, got {target.shape}"
+            )
+        if not all_finite(target):
             row, joint = np.argwhere(~np.isfinite(target))[0]
             raise InvalidInput(
                 f"joint command of robot {self.spec.name!r} is not finite: copy {row}, {self.spec.joint_names[joint]}"
             )
-        self._applied = np.array(target)
+        self._applied = np.array(target, dtype=np.float64)
+        before = self._time.copy()
         if self._threads is None:
             self._advance(self._shares[0])
         else:
             for done in [self._threads.submit(self._advance, share) for share in self._shares]:
                 done.result()
+        stuck = self._time - before < self._shortest_tick
+        if stuck.any():
+            raise diverged(self.spec, float(before[stuck][0]))
         return self._read(slice(None))
 
     def close(self) -> None:
@@ -93,8 +112,8 @@ class MujocoBatch:
         return {
             "state": states,
             "applied": self._applied.copy(),
-            "sensordata": self._sensordata.copy(),
-            "actuator_force": self._force.copy(),
+            "sensordata": np.stack([data.sensordata for data in self.datas]),
+            "actuator_force": np.stack([data.actuator_force for data in self.datas]),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -113,29 +132,16 @@ class MujocoBatch:
     def _advance(self, rows: list[int]) -> None:
         model, substeps = self.model, self.spec.substeps
         for i in rows:
-            data = self.datas[i]
-            data.ctrl[:] = self._applied[i]
-            mujoco.mj_step(model, data, substeps)
+            self._ctrls[i][:] = self._applied[i]
+            mujoco.mj_step(model, self.datas[i], substeps)
         self._gather(rows)
 
     def _gather(self, rows: Sequence[int]) -> None:
         for i in rows:
-            data = self.datas[i]
-            self._time[i] = data.time
-            self._qpos[i] = data.qpos
-            self._qvel[i] = data.qvel
-            self._force[i] = data.actuator_force
-            self._sensordata[i] = data.sensordata
+            self._time[i] = self.datas[i].time
+            np.concatenate(self._arrays[i], out=self._raw[i])
 
     def _read(self, rows: Any) -> RobotState:
-        qpos = self._qpos[rows]
-        noise = self._rng.standard_normal((len(qpos), self.reader.noise_size)) if self._noisy else None
-        return self.reader.read(
-            self._time[rows].copy(),
-            qpos,
-            self._qvel[rows],
-            self._force[rows],
-            self._sensordata[rows],
-            noise,
-            self._applied[rows].copy(),
-        )
+        raw = self._raw[rows]
+        noise = self._rng.standard_normal((len(raw), self._noise_size)) if self._noise_size else None
+        return self.reader.read(frozen(self._time[rows].copy()), raw, noise, frozen(self._applied[rows].copy()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +20,87 @@ _OBJECT_PARTS = ("position", "orientation", "linear_velocity", "angular_velocity
 
 
 class MujocoReader:
-    """Knows where each quantity of a robot lies in MuJoCo's arrays, whose leading shape may be () or (N,)."""
+    """Knows where each quantity of a robot lies in MuJoCo's arrays.
+
+    A reading starts from `raw`, the arrays qpos, qvel, actuator_force and sensordata one after the other, of shape
+    (..., raw_size). One gather brings the numbers of all sensors into the order in which they are handed out.
+    """
 
     def __init__(self, model: mujoco.MjModel, spec: RobotSpec) -> None:
         """Args: model: as built by `compile_model`; spec: the same robot."""
         self.spec = spec
         self.provides = frozenset({*spec.sensors, *spec.simulation.truth})
-        joints = [model.joint(name) for name in spec.joint_names]
-        self._joint_qpos = _slice_if_consecutive([int(joint.qposadr[0]) for joint in joints])
-        self._joint_qvel = _slice_if_consecutive([int(joint.dofadr[0]) for joint in joints])
-        self._base_qpos = self._base_qvel = 0
+        self.raw_size = model.nq + model.nv + model.nu + model.nsensordata
+        self.followers = follower_dofs(model, spec.joint_names)
+        self._model = model
+        self._joint_qpos = np.array([int(model.joint(name).qposadr[0]) for name in spec.joint_names])
+        self._base_qpos = 0
+        sources = self._sources()
+        # Noisy readings come first, so that noise is drawn and added for these alone.
+        noisy = [name for name in sources if spec.sensors.get(name, 0.0) > 0.0]
+        order = noisy + [name for name in sources if name not in noisy]
+        ends = np.cumsum([len(sources[name]) for name in order])
+        self._at = {
+            name: (..., slice(int(end) - len(sources[name]), int(end))) for name, end in zip(order, ends, strict=True)
+        }
+        self._source = np.concatenate([sources[name] for name in order])
+        # The rotation noise of a unit quaternion is isotropic noise of half that angle in its four components, followed
+        # by normalisation: exact to first order in the angle.
+        self._noise_std = np.array(
+            [spec.sensors[name] * (0.5 if name == "orientation" else 1.0) for name in noisy for _ in sources[name]]
+        )
+        self._noisy = (..., slice(0, self._noise_std.size))
+        self._normalises = "orientation" in noisy
+        self._fields = [
+            (name + "_xyzw" if name == "orientation" else name, where)
+            for name, where in self._at.items()
+            if name in self.provides
+        ]
+        self._objects = [
+            (name, [self._at[f"{name}/{part}"] for part in _OBJECT_PARTS])
+            for name in (spec.objects if "objects" in self.provides else ())
+        ]
+
+    def _sources(self) -> dict[str, list[int]]:
+        """Where each reading lies in `raw`."""
+        model, spec = self._model, self.spec
+        qvel, force = model.nq, model.nq + model.nv
+        sensors = force + model.nu
+
+        def sensor(name: str) -> list[int]:
+            start = sensors + int(model.sensor(name).adr[0])
+            return list(range(start, start + int(model.sensor(name).dim[0])))
+
+        def wxyz_to_xyzw(addresses: Iterable[int]) -> list[int]:
+            return rotation.from_wxyz(np.array(list(addresses))).tolist()
+
+        sources = {
+            "joint_position": self._joint_qpos.tolist(),
+            "joint_velocity": [qvel + int(model.joint(name).dofadr[0]) for name in spec.joint_names],
+            "joint_effort": list(range(force, force + model.nu)),
+        }
         if spec.base == "floating":
             free = model.body(spec.simulation.base_body).jntadr[0]
-            self._base_qpos, self._base_qvel = int(model.jnt_qposadr[free]), int(model.jnt_dofadr[free])
-        self._has_objects = "objects" in self.provides
-        self._sensor = {
-            model.sensor(i).name: slice(int(model.sensor(i).adr[0]), int(model.sensor(i).adr[0] + model.sensor(i).dim[0]))
-            for i in range(model.nsensor)
-        }
-        self._contacts = slice(0, 0)
+            position, velocity = int(model.jnt_qposadr[free]), qvel + int(model.jnt_dofadr[free])
+            self._base_qpos = position
+            # MuJoCo's free joint: linear velocity in the world frame, angular velocity in the body frame.
+            sources |= {
+                "orientation": wxyz_to_xyzw(range(position + 3, position + 7)),
+                "angular_velocity": list(range(velocity + 3, velocity + 6)),
+                "base_position": list(range(position, position + 3)),
+                "base_linear_velocity": list(range(velocity, velocity + 3)),
+            }
+        if "linear_acceleration" in self.provides:
+            sources["linear_acceleration"] = sensor("linear_acceleration")
         if "contacts" in self.provides:
-            first, last = self._sensor[f"contact_{spec.feet[0]}"], self._sensor[f"contact_{spec.feet[-1]}"]
             # Three numbers a foot in the contact's frame; the first is the normal force.
-            self._contacts = slice(first.start, last.stop, 3)
-        self._at, self._measured_size, self._noise_std = _measured_layout(spec)
-        self._model = model
-        self.followers = follower_dofs(model, spec.joint_names)
+            sources["contacts"] = [sensor(f"contact_{foot}")[0] for foot in spec.feet]
+        if "objects" in self.provides:
+            for name in spec.objects:
+                for part in _OBJECT_PARTS:
+                    found = sensor(f"{name}_{part}")
+                    sources[f"{name}/{part}"] = wxyz_to_xyzw(found) if part == "orientation" else found
+        return {name: where for name, where in sources.items() if where}
 
     @property
     def noise_size(self) -> int:
@@ -50,7 +108,7 @@ class MujocoReader:
         return self._noise_std.size
 
     def start_qpos(self, start: Start) -> Array:
-        """Positions (nq,) of the whole model at the start of an episode; followers in closed loops at their reference."""
+        """Positions (nq,) of the whole model at the start of an episode; followers in loops at their reference."""
         qpos = self._model.qpos0.copy()
         qpos[self._joint_qpos] = start.joint_position
         if self.spec.base == "floating":
@@ -69,102 +127,33 @@ class MujocoReader:
                 qpos[address] = self._model.qpos0[address] + angle
         return qpos
 
-    def read(
-        self,
-        stamp: float | Array,
-        qpos: Array,
-        qvel: Array,
-        effort: Array,
-        sensordata: Array,
-        noise: Array | None,
-        applied: Array | None,
-    ) -> RobotState:
-        """Builds the state from MuJoCo's arrays.
+    def read(self, stamp: float | Array, raw: Array, noise: Array | None, applied: Array | None) -> RobotState:
+        """Builds the state from MuJoCo's arrays; its arrays are read-only.
 
         Joint and base quantities are those of the new instant. Acceleration, contacts and objects are those that MuJoCo
         computed at the start of the last physics step, so they lag by one `physics_dt`, as a real sensor's filter does.
 
         Args:
             stamp: s.
-            qpos: (..., nq).
-            qvel: (..., nv).
-            effort: (..., n), actuator forces.
-            sensordata: (..., nsensordata).
+            raw: (..., raw_size).
             noise: (..., noise_size) standard normals, or None for exact readings.
             applied: (..., n), the command in force.
         """
-        provides, at = self.provides, self._at
-        # One fresh array holds all noisy readings: noise is added once, and MuJoCo's own arrays may change afterwards.
-        measured = np.empty((*qpos.shape[:-1], self._measured_size))
-        measured[..., at["joint_position"]] = qpos[..., self._joint_qpos]
-        measured[..., at["joint_velocity"]] = qvel[..., self._joint_qvel]
-        measured[..., at["joint_effort"]] = effort
-        orientation = angular_velocity = acceleration = base_position = base_velocity = contacts = None
-        if self.spec.base == "floating":
-            base, dof = self._base_qpos, self._base_qvel
-            # wxyz to xyzw; `orientation` is a view of `measured` and gets its noise below.
-            orientation = measured[..., at["orientation"]]
-            orientation[..., :3] = qpos[..., base + 4 : base + 7]
-            orientation[..., 3] = qpos[..., base + 3]
-            # MuJoCo's free joint: linear velocity in the world frame, angular velocity in the body frame.
-            measured[..., at["angular_velocity"]] = qvel[..., dof + 3 : dof + 6]
-            angular_velocity = measured[..., at["angular_velocity"]]
-            if "base_linear_velocity" in provides:
-                base_velocity = measured[..., at["base_linear_velocity"]]
-                base_velocity[...] = rotation.rotate_inverse(orientation, qvel[..., dof : dof + 3])
-            if "base_position" in provides:
-                base_position = qpos[..., base : base + 3].copy()
-            if "linear_acceleration" in provides:
-                acceleration = measured[..., at["linear_acceleration"]]
-                acceleration[...] = sensordata[..., self._sensor["linear_acceleration"]]
-        if "contacts" in provides:
-            contacts = sensordata[..., self._contacts].copy()
+        at = self._at
+        measured = raw.take(self._source, axis=-1)
+        if "base_linear_velocity" in self.provides:
+            where = at["base_linear_velocity"]
+            measured[where] = rotation.rotate_inverse(measured[at["orientation"]], measured[where])
         if noise is not None:
-            measured[..., : self.noise_size] += noise * self._noise_std
-            if orientation is not None and "orientation" in at:
-                orientation /= np.sqrt(np.einsum("...i,...i->...", orientation, orientation))[..., None]
-        objects = {}
-        if self._has_objects:
-            for name in self.spec.objects:
-                position, quaternion, linear, angular = (sensordata[..., self._sensor[f"{name}_{part}"]] for part in _OBJECT_PARTS)
-                objects[name] = ObjectState(position + 0.0, rotation.from_wxyz(quaternion), linear + 0.0, angular + 0.0)
-        return RobotState(
-            stamp=stamp,
-            joint_position=measured[..., at["joint_position"]],
-            joint_velocity=measured[..., at["joint_velocity"]],
-            joint_effort=measured[..., at["joint_effort"]] if "joint_effort" in provides else None,
-            orientation_xyzw=orientation if "orientation" in provides else None,
-            angular_velocity=angular_velocity if "angular_velocity" in provides else None,
-            linear_acceleration=acceleration,
-            base_position=base_position,
-            base_linear_velocity=base_velocity,
-            contacts=contacts,
-            objects=objects,
-            applied=applied,
-        )
-
-
-def _measured_layout(spec: RobotSpec) -> tuple[dict[str, slice], int, Array]:
-    """Where each reading lies in the array of measurements, its length, and the noise of its first entries.
-
-    Noisy readings come first, so that noise is drawn for these alone. The rotation noise of a unit quaternion is isotropic
-    noise of half that angle in its four components, followed by normalisation: exact to first order in the angle.
-    """
-    sizes = {"joint_position": spec.joints, "joint_velocity": spec.joints, "joint_effort": spec.joints}
-    if spec.base == "floating":
-        sizes |= {"orientation": 4, "angular_velocity": 3, "linear_acceleration": 3, "base_linear_velocity": 3}
-    noisy = [name for name in sizes if spec.sensors.get(name, 0.0) > 0.0]
-    slices, deviations, start = {}, [], 0
-    for name in noisy + [name for name in sizes if name not in noisy]:
-        slices[name] = slice(start, start + sizes[name])
-        start += sizes[name]
-        if name in noisy:
-            deviations += [spec.sensors[name] * (0.5 if name == "orientation" else 1.0)] * sizes[name]
-    return slices, start, np.array(deviations)
-
-
-def _slice_if_consecutive(indices: list[int]) -> slice | NDArray[np.intp]:
-    # A slice reads several times faster than a list of indices.
-    if indices == list(range(indices[0], indices[0] + len(indices))):
-        return slice(indices[0], indices[0] + len(indices))
-    return np.array(indices)
+            noisy = measured[self._noisy]
+            np.add(noisy, noise * self._noise_std, out=noisy)
+            if self._normalises:
+                measured[at["orientation"]] = rotation.normalised(measured[at["orientation"]])
+        measured.setflags(write=False)
+        readings: dict[str, Any] = {name: measured[where] for name, where in self._fields}
+        readings["stamp"] = stamp
+        readings["applied"] = applied
+        readings["objects"] = {
+            name: ObjectState(*[measured[where] for where in parts]) for name, parts in self._objects
+        }
+        return RobotState.of(readings)

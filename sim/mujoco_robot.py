@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.errors import InvalidInput
+from robot_rl.arrays import all_finite, frozen, kept
+from robot_rl.errors import InvalidInput, RobotFault
 from robot_rl.robot import JointCommand, RobotState, Start
 from robot_rl.spec import RobotSpec
 from sim.loops import close_loops
@@ -33,27 +33,47 @@ class MujocoRobot:
         self.reader = MujocoReader(self.model, spec)
         self.provides = self.reader.provides
         self._substeps = spec.substeps
-        self._noisy = noise and self.reader.noise_size > 0
+        self._noise_size = self.reader.noise_size if noise else 0
         self._rng = np.random.default_rng(0)
         self._applied: Array | None = None
-        self._ones = np.ones(spec.joints)
+        self._shape = (spec.joints,)
+        # A tick takes this at least, unless MuJoCo met a number too large and started again at time zero.
+        self._shortest_tick = spec.control_dt - 0.5 * spec.simulation.physics_dt
+        # Views of MuJoCo's own memory: to ask for an attribute costs more than to read it.
+        self._ctrl = self.data.ctrl
+        self._arrays = (self.data.qpos, self.data.qvel, self.data.actuator_force, self.data.sensordata)
 
     def reset(self, start: Start, rng: np.random.Generator) -> RobotState:
         """Teleports to `start` at rest; see `robot_rl.robot.Robot`."""
         place_at_start(self.model, self.data, self.reader, start)
         self._rng = rng
-        self._applied = self.data.ctrl.copy()
+        self._applied = frozen(self._ctrl.copy())
         return self._read()
 
     def step(self, command: JointCommand) -> RobotState:
-        """Holds the command for one control tick, (n,) rad or m; raises InvalidInput for a value that is not finite."""
-        target = command.position
-        # A sum is finite only if every summand is; a dot product is the cheapest sum.
-        if not math.isfinite(target.dot(self._ones)):
-            raise InvalidInput(f"joint command of robot {self.spec.name!r} is not finite: {_offending(self.spec, target)}")
-        self._applied = np.array(target)
-        self.data.ctrl[:] = target
-        mujoco.mj_step(self.model, self.data, self._substeps)
+        """Holds the command for one control tick.
+
+        Args:
+            command: (n,), rad or m.
+
+        Raises:
+            InvalidInput: the command has another shape or is not finite.
+            RobotFault: the simulation diverged.
+        """
+        target, data = command.position, self.data
+        if target.shape != self._shape:
+            raise InvalidInput(
+                f"joint command of robot {self.spec.name!r}: expected shape {self._shape}, got {target.shape}"
+            )
+        if not all_finite(target):
+            bad = [name for name, value in zip(self.spec.joint_names, target, strict=True) if not np.isfinite(value)]
+            raise InvalidInput(f"joint command of robot {self.spec.name!r} is not finite in: {', '.join(bad)}")
+        self._applied = kept(target)
+        self._ctrl[:] = target
+        before = data.time
+        mujoco.mj_step(self.model, data, self._substeps)
+        if data.time - before < self._shortest_tick:
+            raise diverged(self.spec, before)
         return self._read()
 
     def stop(self) -> None:
@@ -86,11 +106,8 @@ class MujocoRobot:
         self._rng = rng
 
     def _read(self) -> RobotState:
-        data = self.data
-        noise = self._rng.standard_normal(self.reader.noise_size) if self._noisy else None
-        return self.reader.read(
-            data.time, data.qpos, data.qvel, data.actuator_force, data.sensordata, noise, self._applied
-        )
+        noise = self._rng.standard_normal(self._noise_size) if self._noise_size else None
+        return self.reader.read(self.data.time, np.concatenate(self._arrays), noise, self._applied)
 
 
 def place_at_start(model: mujoco.MjModel, data: mujoco.MjData, reader: MujocoReader, start: Start) -> None:
@@ -106,6 +123,9 @@ def place_at_start(model: mujoco.MjModel, data: mujoco.MjData, reader: MujocoRea
     mujoco.mj_forward(model, data)
 
 
-def _offending(spec: RobotSpec, values: Array) -> str:
-    bad = [f"{name}={value}" for name, value in zip(spec.joint_names, values, strict=True) if not np.isfinite(value)]
-    return ", ".join(bad)
+def diverged(spec: RobotSpec, time: float) -> RobotFault:
+    """The error of a simulation whose numbers grew without bound; MuJoCo itself would silently start again."""
+    return RobotFault(
+        f"the simulation of robot {spec.name!r} diverged {time:.3f} s after its reset; "
+        "check the model's inertias and the gains, or raise simulation.physics_rate"
+    )
