@@ -1,4 +1,4 @@
-"""Evaluation of a policy in an environment: whole episodes, measured by the task, with the time that every action took."""
+"""Evaluation of a policy in an environment: whole episodes, measured by the task."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EpisodeResult:
     ended_early: bool
     """The task ended or the supervisor stopped the robot, for a walking robot: it fell."""
     success: bool | None
-    """As the task defines it; None where it does not."""
+    """As the task defines it, and not ended early; None where the task has no such notion."""
     figures: dict[str, float]
     """The task's own, in SI."""
     safety: dict[str, int]
@@ -110,7 +110,8 @@ def evaluate(
         observation, _ = env.reset(seed=seed + index, options=options)
         if watch:
             watch(index)
-        total, safety, measured = 0.0, {}, []
+        total, measured = 0.0, []
+        safety: dict[str, int] = {}
         terminated = truncated = False
         while not (terminated or truncated):
             started = time.perf_counter()
@@ -132,13 +133,14 @@ def _result(
     env: RobotEnv, seed: int, total: float, terminated: bool, safety: dict[str, int], measured: list[dict[str, Array]]
 ) -> EpisodeResult:
     steps = {name: np.array([tick[name] for tick in measured]) for name in measured[0]}
+    success = env.task.success(steps) if steps else None
     return EpisodeResult(
         seed=seed,
         goal=tuple(float(value) for value in env.goal),
         seconds=len(measured) * env.task.spec.control_dt,
         reward=float(total),
         ended_early=bool(terminated),
-        success=env.task.success(steps) if steps else None,
+        success=success and not terminated if success is not None else None,
         figures=env.task.summarise(steps) if steps else {},
         safety=dict(safety),
     )

@@ -1,16 +1,13 @@
-"""From names to objects: robots, tasks, environments, learners. The only module that imports simulators, and only when asked."""
+"""From names to objects. The only module that imports simulators, and only when asked."""
 
 from __future__ import annotations
 
 import importlib
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import BatchRobot, Robot
@@ -45,7 +42,9 @@ class Algorithm:
 
 
 ALGORITHMS: Mapping[str, Algorithm] = {
-    "sac": Algorithm("robot_rl.algorithms.sac", "SAC", "SACSettings", "soft actor-critic, twin critics, automatic temperature"),
+    "sac": Algorithm(
+        "robot_rl.algorithms.sac", "SAC", "SACSettings", "soft actor-critic, twin critics, automatic temperature"
+    ),
 }
 
 
@@ -192,15 +191,13 @@ def make_vector_env(
 
 
 def make_camera(robot: Robot) -> Any:
-    """A camera that follows a simulated robot; calling it renders a frame (height, width, 3), see `sim.render.Camera`."""
+    """A camera that follows a simulated robot; calling it renders a frame, see `sim.render.Camera`."""
     from sim.render import Camera
 
     return Camera(robot)
 
 
-def make_learner(
-    algorithm: str, task: Task, settings: Mapping[str, Any] | None = None, seed: int = 0
-) -> Learner:
+def make_learner(algorithm: str, task: Task, settings: Mapping[str, Any] | None = None, seed: int = 0) -> Learner:
     """A learner for a task, its observations normalised by the typical values that the layout gives.
 
     Raises:

@@ -1,7 +1,7 @@
 """Settings as frozen dataclasses: built from configuration files, described from their own source.
 
-A field is documented by the string below it, here and everywhere in this project; so a setting's help on the command line
-is the line that stands beside it in the code.
+A field is documented by the string below it, here and everywhere in this project; so a setting's help on the command
+line is the line that stands beside it in the code.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Setting:
         Raises:
             ConfigurationError: the value is of another type; names `where` and the key.
         """
-        wrong = ConfigurationError(f"{where}.{self.name}: expected {self.expected}, got {type(value).__name__} {value!r}")
+        wrong = ConfigurationError(
+            f"{where}.{self.name}: expected {self.expected}, got {type(value).__name__} {value!r}"
+        )
         if value is None and self.optional:
             return None
         if self.length == 0:
@@ -99,7 +101,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         UnknownName: a key that is no setting; lists those that are.
         ConfigurationError: a value of another type, or one that the class refuses.
     """
-    known = settings_of(cls)
+    known: Mapping[str, Setting] = settings_of(cls)  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise UnknownName.of("setting", key, known, f"in {where}")

@@ -51,8 +51,9 @@ class Camera:
             self._renderer = mujoco.Renderer(self._model, height, width)
         except Exception as error:  # OpenGL bindings raise many unrelated types
             raise ConfigurationError(
-                f"cannot render: {' '.join(str(error).split()) or type(error).__name__}; without a display MuJoCo needs EGL "
-                "(Debian: libegl1 libegl-mesa0 libgl1-mesa-dri), or OSMesa with MUJOCO_GL=osmesa"
+                f"cannot render: {' '.join(str(error).split()) or type(error).__name__}; "
+                "without a display MuJoCo needs EGL (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri), "
+                "or OSMesa with MUJOCO_GL=osmesa"
             ) from error
         # Runs at exit too, while OpenGL is still there to be asked.
         self._release = weakref.finalize(self, _close, self._renderer)
@@ -112,10 +113,11 @@ def write_lines(frame: Frame, lines: Sequence[tuple[str, str]]) -> Frame:
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.fromarray(frame).convert("RGBA")
-    font = ImageFont.load_default(size=max(12, frame.shape[0] // 28))
+    size = max(12, frame.shape[0] // 28)
+    font = ImageFont.load_default(size=size)
     name_width = max(font.getlength(name) for name, _ in lines)
     value_width = max(font.getlength(value) for _, value in lines)
-    line_height, margin = int(font.size * 1.35), int(font.size * 0.6)
+    line_height, margin = int(1.35 * size), int(0.6 * size)
     box = Image.new("RGBA", image.size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(box)
     right = 2 * margin + name_width + margin + value_width

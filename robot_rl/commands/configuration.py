@@ -141,7 +141,9 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
     kind = task_class(name)
     robot = values.get("robot")
     if not isinstance(robot, str):
-        raise ConfigurationError(f"robot: expected a name ({', '.join(builtin_robots())}) or a YAML file, got {robot!r}")
+        raise ConfigurationError(
+            f"robot: expected a name ({', '.join(builtin_robots())}) or a YAML file, got {robot!r}"
+        )
     spec = load_robot(robot)
     algorithm = values.get("algorithm", "sac")
     known = algorithm_of(algorithm)

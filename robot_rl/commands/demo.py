@@ -110,8 +110,14 @@ def _report(found: dict[str, Any]) -> str:
         ("return", f"{evaluation['return']:.1f} +- {evaluation['return_std']:.1f}"),
         ("commanded speed", f"{figures['commanded_forward']:.2f} m/s"),
         ("speed", f"{figures['forward_velocity']:.2f} m/s"),
-        ("without a fall", f"{evaluation['completed']} of {count} episodes of {evaluation['each_episode'][0]['seconds']:.0f} s"),
-        ("torch vs ONNX", f"{found['export']['max_error']:.1e} largest difference, {found['export']['observations']:,} observations"),
+        (
+            "without a fall",
+            f"{evaluation['completed']} of {count} episodes of {evaluation['each_episode'][0]['seconds']:.0f} s",
+        ),
+        (
+            "torch vs ONNX",
+            f"{found['export']['max_error']:.1e} largest difference, {found['export']['observations']:,} observations",
+        ),
         ("latency", f"p50 {1e6 * latency['p50']:.0f} us, p99 {1e6 * latency['p99']:.0f} us per action"),
         ("policy", found["export"]["path"]),
         ("learning curve", found["plot"]),

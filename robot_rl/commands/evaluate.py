@@ -88,7 +88,11 @@ def _parser() -> Parser:
     parser.add_argument("--seconds", type=positive_number, help="length of an episode, s [the task's]")
     parser.add_argument("--seed", type=whole_number(0), default=FIRST_SEED, help=f"of the first episode [{FIRST_SEED}]")
     parser.add_argument(
-        "--goal", type=float, nargs="+", metavar="X", help="the same goal in every episode; `robot-rl info` has its units"
+        "--goal",
+        type=float,
+        nargs="+",
+        metavar="X",
+        help="the same goal in every episode; `robot-rl info` has its units",
     )
     parser.add_argument("--video", metavar="FILE.mp4", help="film one more episode")
     add_json(parser)
@@ -104,7 +108,8 @@ def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec
         return load_robot(saved_robot(file.run))
     if contract.robot.name not in builtin_robots():
         raise ConfigurationError(
-            f"{file.path} was made for robot {contract.robot.name!r}, which is not built in; give its file with --robot FILE.yaml"
+            f"{file.path} was made for robot {contract.robot.name!r}, which is not built in; "
+            "give its file with --robot FILE.yaml"
         )
     return load_robot(contract.robot.name)
 

@@ -50,7 +50,12 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
         if latest.get(name) is not None:
             training[name.replace("/", "_")] = latest[name]
     return export_policy(
-        learner, task, out, algorithm=config.algorithm, settings=config.algorithm_settings, training=training
+        learner,  # type: ignore[arg-type]
+        task,
+        out,
+        algorithm=config.algorithm,
+        settings=config.algorithm_settings,
+        training=training,
     )
 
 
@@ -61,7 +66,9 @@ def _checkpoint(run: Path, wanted: str | None) -> Path:
     if wanted is None:
         newest = latest_checkpoint(folder)
         if newest is None:
-            raise ConfigurationError(f"run {run} has no checkpoint yet; continue it with: robot-rl train --resume {run}")
+            raise ConfigurationError(
+                f"run {run} has no checkpoint yet; continue it with: robot-rl train --resume {run}"
+            )
         return newest
     known = {place.name: place for place in checkpoints(folder)}
     name = f"{int(wanted):012d}" if wanted.isdigit() else wanted

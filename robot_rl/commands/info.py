@@ -94,7 +94,11 @@ def _describe_run(found: dict[str, Any]) -> str:
     rows.append(("files", ", ".join(found["files"]) or "none yet"))
     rows.append(("command", " ".join(found.get("command", []))))
     sections = [f"Run {found['run']}\n{table(rows)}"]
-    for title, values in (("Task settings", task), ("Trainer", config.get("trainer", {})), ("Versions", found.get("versions", {}))):
+    for title, values in (
+        ("Task settings", task),
+        ("Trainer", config.get("trainer", {})),
+        ("Versions", found.get("versions", {})),
+    ):
         if values:
             sections.append(f"{title}\n{table((name, json.dumps(value)) for name, value in values.items())}")
     return "\n\n".join(sections)

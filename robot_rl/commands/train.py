@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
 def _parser(brief: bool = False) -> Parser:
     parser = Parser(
         "train",
-        "Train a policy. Settings come from defaults, then the recipe for this task and robot, then --config, then flags.",
+        "Train a policy. Settings: defaults, then the recipe for this task and robot, then --config, then flags.",
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this; with a task, the task's settings too")

@@ -79,7 +79,10 @@ def train_run(folder: Path, config: TrainingConfig) -> RunResult:
     task, spec = config.make_task(), config.spec()
     learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
     env = make_env(spec, task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
-    say(f"training {task.name} on {spec.name} with {config.algorithm}, {settings.total_steps:,} steps, in {relative(folder)}")
+    say(
+        f"training {task.name} on {spec.name} with {config.algorithm}, {settings.total_steps:,} steps, "
+        f"in {relative(folder)}"
+    )
     try:
         training = train(
             env,

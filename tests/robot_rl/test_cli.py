@@ -1,0 +1,424 @@
+"""The command line: what it prints, and one line with the right exit code for everything that a person can get wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from robot_rl.cli import main
+from robot_rl.commands import policy_files
+from robot_rl.spec import BUILTIN
+
+TINY = ["--sac.hidden_sizes", "16", "16", "--trainer.start_steps", "100", "--trainer.batch_size", "32", "--trainer.log_interval", "100", "--trainer.evaluation_interval", "200", "--trainer.evaluation_episodes", "1", "--trainer.checkpoint_interval", "100", "--trainer.threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a few hundred steps with its policy file."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    assert main(["train", "stand", "--robot", "go2", "--steps", "200", "--out", str(folder), *TINY]) == 0
+    return folder
+
+
+def failed(capsys, *arguments):
+    """Runs a command that must fail; returns its exit code and its one line."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("robot-rl: ")]
+    assert len(lines) == 1, lines
+    assert "Traceback" not in lines[0]
+    return code, lines[0]
+
+
+def printed_json(capsys, *arguments):
+    """Runs a command that must work; returns what it printed as JSON."""
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+# -- a run from beginning to end ---------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_a_policy_a_plot_and_an_evaluation(run):
+    for name in ("policy.onnx", "plots/learning_curve.png", "evaluation.json", "config.json", "metrics.jsonl"):
+        assert (run / name).stat().st_size > 0
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["episodes"] == len(evaluation["each_episode"]) == 10
+
+
+def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, tmp_path, capsys):
+    config = json.loads((run / "config.json").read_text())
+    assert config["task"] == {"name": "stand"}
+    assert config["sac"]["discount"] == 0.99
+    assert config["sac"]["hidden_sizes"] == [16, 16]
+    assert config["trainer"]["total_steps"] == 200
+    out = tmp_path / "again"
+    assert main(["train", "--config", str(run / "config.json"), "--out", str(out), "--steps", "100"]) == 0
+    again = json.loads((out / "config.json").read_text())
+    assert again.pop("trainer") == {**config.pop("trainer"), "total_steps": 100}
+    assert again == config
+
+
+def test_a_resumed_run_goes_on_to_more_steps(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", "stand", "--robot", "go2", "--steps", "120", "--out", str(folder), *TINY]) == 0
+    assert main(["train", "--resume", str(folder), "--steps", "160"]) == 0
+    found = printed_json(capsys, "info", folder)
+    assert found["latest"]["step"] == 160
+    assert found["config"]["trainer"]["total_steps"] == 160
+
+
+def test_copies_in_step_train_too(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["train", "stand", "--robot", "go2", "--robots", "2", "--steps", "120", "--out", str(folder)]
+    assert main([*arguments, *TINY]) == 0
+    assert (folder / "policy.onnx").is_file()
+
+
+def test_export_writes_a_file_that_evaluate_runs(run, tmp_path, capsys):
+    out = tmp_path / "policy.onnx"
+    report = printed_json(capsys, "export", run, "--out", out)
+    assert report["max_error"] <= 1e-5
+    found = printed_json(capsys, "evaluate", out, "--episodes", 2, "--seconds", 0.5)
+    assert found["episodes"] == 2
+    assert found["robot"] == "go2"
+    assert all(episode["seconds"] <= 0.5 for episode in found["each_episode"])
+    assert found["latency_s"]["p50"] > 0
+
+
+def test_an_older_checkpoint_can_be_exported(run, tmp_path, capsys):
+    out = tmp_path / "older.onnx"
+    assert main(["export", str(run), "--checkpoint", "100", "--out", str(out)]) == 0
+    assert printed_json(capsys, "info", out)["training"]["steps"] == 100
+
+
+def test_evaluation_is_the_same_for_the_same_seed(run, capsys):
+    one, two = (printed_json(capsys, "evaluate", run, "--episodes", 1, "--seconds", 1) for _ in range(2))
+    assert one["each_episode"] == two["each_episode"]
+
+
+def test_evaluate_prints_a_page_for_a_person(run, capsys):
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--episodes", "1", "--seconds", "0.2"]) == 0
+    out = capsys.readouterr().out
+    for word in ("return", "to the end", "latency", "stand on go2"):
+        assert word in out
+
+
+def test_evaluate_films_an_episode(run, tmp_path, capsys):
+    video = tmp_path / "video.mp4"
+    assert main(["evaluate", str(run), "--episodes", "1", "--seconds", "0.2", "--video", str(video)]) == 0
+    assert video.stat().st_size > 1000
+    assert list(tmp_path.iterdir()) == [video]
+
+
+def test_info_says_what_a_run_and_a_file_are(run, capsys):
+    found = printed_json(capsys, "info", run)
+    assert found["config"]["robot"] == "go2"
+    assert "policy.onnx" in found["files"]
+    contract = printed_json(capsys, "info", run / "policy.onnx")
+    assert contract["robot"]["name"] == "go2"
+    assert contract["training"]["command"].startswith("robot-rl train stand")
+    assert main(["info", str(run)]) == main(["info", str(run / "policy.onnx")]) == 0
+    assert "200 of 200" in capsys.readouterr().out
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_list_names_robots_tasks_algorithms_and_policies(capsys):
+    found = printed_json(capsys, "list")
+    assert set(found) == {"robots", "tasks", "algorithms", "policies"}
+    assert "go2" in found["robots"]
+    assert "walk" in found["tasks"]
+    assert printed_json(capsys, "list", "algorithms") == {"algorithms": found["algorithms"]}
+
+
+def test_a_shipped_policy_runs_by_its_name(run, tmp_path, capsys, monkeypatch):
+    (tmp_path / "go2-stand.onnx").write_bytes((run / "policy.onnx").read_bytes())
+    monkeypatch.setattr(policy_files, "SHIPPED", tmp_path)
+    assert "go2-stand" in printed_json(capsys, "list", "policies")["policies"]
+    assert printed_json(capsys, "evaluate", "go2-stand", "--episodes", 1, "--seconds", 0.2)["policy"] == "go2-stand"
+
+
+def test_help_of_train_has_the_settings_of_the_task_with_units(capsys):
+    assert main(["train", "walk", "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for words in ("--task.forward", "m/s, range of the commanded forward velocity", "--sac.discount", "--trainer."):
+        assert words in out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export", "info", "list", "demo"])
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "usage: robot-rl" in capsys.readouterr().out
+
+
+def test_recipes_are_valid(capsys):
+    from robot_rl.commands.configuration import RECIPES, layered, read_file, resolve
+
+    for path in RECIPES.glob("*.yaml"):
+        task, robot = path.stem.split("-")
+        resolve(layered(read_file(path), {"task": {"name": task}, "robot": robot}), path.name)
+
+
+# -- what a person can get wrong --------------------------------------------------------------------------------------
+
+WALK = ("train", "walk", "--robot", "go2")
+
+MISTAKES = {
+    "no command of that name": (("tarin",), ["tarin", "train, evaluate"]),
+    "unknown task": (("train", "wakl", "--robot", "go2"), ["wakl", "walk, stand"]),
+    "unknown robot": (("train", "walk", "--robot", "go3"), ["go3", "go2"]),
+    "unknown algorithm": ((*WALK, "--algorithm", "ppo"), ["ppo", "sac"]),
+    "unknown policy": (("evaluate", "go9-walk"), ["go9-walk", "run folder"]),
+    "no such file": (("evaluate", "absent/policy.onnx"), ["absent/policy.onnx"]),
+    "no such robot file": (("train", "walk", "--robot", "absent.yaml"), ["absent.yaml", "No such file"]),
+    "no task": (("train", "--robot", "go2"), ["no task", "walk"]),
+    "no robot": (("train", "walk"), ["no robot", "go2"]),
+    "unknown flag": ((*WALK, "--stpes", "3"), ["--stpes", "--steps"]),
+    "unknown setting": ((*WALK, "--sac.discuont", "0.9"), ["--sac.discuont", "--sac.discount"]),
+    "setting of another type": ((*WALK, "--sac.discount", "high"), ["--sac.discount", "number", "high"]),
+    "setting out of range": ((*WALK, "--sac.discount", "1.5"), ["discount", "[0, 1)", "1.5"]),
+    "too few numbers": ((*WALK, "--task.forward", "0.5"), ["--task.forward", "2 arguments"]),
+    "no whole number of steps": ((*WALK, "--steps", "-5"), ["--steps", "-5", "at least 1"]),
+    "a trainer setting out of range": ((*WALK, "--trainer.batch_size", "0"), ["batch_size", "at least 1"]),
+    "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),
+    "an object the robot lacks": (("train", "turn_valve", "--robot", "go2"), ["objects", "go2"]),
+    "no such configuration": ((*WALK, "--config", "absent.yaml"), ["absent.yaml", "No such file"]),
+    "nothing to resume": (("train", "--resume", "absent"), ["absent", "config.json"]),
+    "not a run": (("export", "absent"), ["absent", "config.json"]),
+    "nothing to tell about": (("info", "absent.onnx"), ["absent.onnx"]),
+    "nothing to list": (("list", "robotz"), ["robotz", "robots"]),
+    "no episodes": (("evaluate", "x", "--episodes", "0"), ["--episodes", "at least 1"]),
+    "no seconds": (("evaluate", "x", "--seconds", "nan"), ["--seconds", "above 0"]),
+    "a video of another kind": (("evaluate", "x", "--video", "x.avi"), ["x.avi", ".mp4"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_line_that_says_what_is_allowed(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, words = MISTAKES[name]
+    code, line = failed(capsys, *arguments)
+    assert code == 2
+    for word in words:
+        assert word in line
+    assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+def _missing(robot):
+    del robot["control_rate"]
+
+
+def _mistyped(robot):
+    robot["control_rate"] = "fifty"
+
+
+def _misspelt(robot):
+    robot["contol_rate"] = 50
+
+
+def _reversed_limits(robot):
+    joint = robot["joints"]["FL_hip_joint"]
+    joint["lower"], joint["upper"] = joint["upper"], joint["lower"]
+
+
+def _indivisible(robot):
+    robot["simulation"]["physics_rate"] = 220
+
+
+def _unknown_joint(robot):
+    robot["joints"]["FL_tail_joint"] = robot["joints"].pop("FL_hip_joint")
+
+
+def _unknown_sensor(robot):
+    robot["sensors"]["smell"] = {}
+
+
+def _no_model(robot):
+    robot["simulation"]["model"] = "absent.xml"
+
+
+ROBOT_FILES = {
+    _missing: ["robot.yaml", "control_rate"],
+    _mistyped: ["robot.yaml.control_rate", "number", "fifty"],
+    _misspelt: ["contol_rate", "control_rate", "robot.yaml"],
+    _reversed_limits: ["robot.yaml.joints.FL_hip_joint", "wrong way round"],
+    _indivisible: ["physics_rate", "220 Hz", "multiple", "200 Hz"],
+    _unknown_joint: ["FL_tail_joint", "FL_hip_joint"],
+    _unknown_sensor: ["smell", "joint_position"],
+    _no_model: ["simulation.model", "absent.xml"],
+}
+
+
+@pytest.mark.parametrize("spoil", ROBOT_FILES)
+def test_a_wrong_robot_file_gets_one_line_that_names_the_key(spoil, capsys, tmp_path):
+    robot = yaml.safe_load((BUILTIN / "go2.yaml").read_text())
+    robot["simulation"]["model"] = str((BUILTIN / robot["simulation"]["model"]).resolve())
+    spoil(robot)
+    path = tmp_path / "robot.yaml"
+    path.write_text(yaml.safe_dump(robot, sort_keys=False))
+    code, line = failed(capsys, "train", "walk", "--robot", path, "--out", tmp_path / "run")
+    assert code == 2
+    for word in ROBOT_FILES[spoil]:
+        assert word in line
+
+
+def test_a_robot_file_that_is_no_yaml(capsys, tmp_path):
+    path = tmp_path / "robot.yaml"
+    path.write_text("joints: {a: [1, 2")
+    code, line = failed(capsys, "train", "walk", "--robot", path)
+    assert code == 2
+    assert "not valid YAML" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour: red", ["colour", "task, robot"]),
+        ("sac: {discuont: 0.9}", ["discuont", "discount", "config.yaml"]),
+        ("sac: {discount: high}", ["discount", "number", "high"]),
+        ("trainer: {batch_size: 2.5}", ["batch_size", "whole number", "2.5"]),
+        ("task: {name: walk, forward: 0.5}", ["forward", "list of 2 numbers"]),
+        ("seed: -1", ["seed", "at least 0"]),
+        ("- 1", ["mapping"]),
+        ("sac: 3", ["sac", "mapping"]),
+        ("a: [", ["not valid YAML"]),
+    ],
+)
+def test_a_wrong_configuration_file_gets_one_line(text, words, capsys, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    code, line = failed(capsys, *WALK, "--config", path, "--out", tmp_path / "run")
+    assert code == 2
+    assert not (tmp_path / "run").exists()
+    for word in words:
+        assert word in line
+
+
+def test_a_run_folder_that_exists_is_left_as_it_is(run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))}
+    code, line = failed(capsys, *WALK, "--out", run)
+    assert code == 2
+    assert "--resume" in line
+    assert {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))} == before
+
+
+def test_resume_refuses_other_settings(run, capsys):
+    code, line = failed(capsys, "train", "--resume", run, "--sac.discount", "0.9")
+    assert code == 2
+    assert "--steps" in line
+
+
+def test_export_refuses_an_unknown_checkpoint(run, capsys):
+    code, line = failed(capsys, "export", run, "--checkpoint", "777")
+    assert code == 2
+    assert "000000000200" in line
+
+
+@pytest.mark.parametrize("kept", [0, 100, 5_000, -1])
+def test_a_truncated_policy_is_refused(run, kept, capsys, tmp_path):
+    path = tmp_path / "cut.onnx"
+    path.write_bytes((run / "policy.onnx").read_bytes()[:kept])
+    for command in ("info", "evaluate"):
+        code, line = failed(capsys, command, path)
+        assert code == 4
+        assert "cut.onnx" in line
+
+
+def test_an_edited_policy_is_refused(run, capsys, tmp_path):
+    content = bytearray((run / "policy.onnx").read_bytes())
+    content[len(content) // 4] ^= 1
+    path = tmp_path / "edited.onnx"
+    path.write_bytes(bytes(content))
+    code, line = failed(capsys, "evaluate", path)
+    assert code == 4
+    assert "edited.onnx" in line
+
+
+def test_a_policy_is_refused_on_another_robot(run, capsys):
+    code, line = failed(capsys, "evaluate", run / "policy.onnx", "--robot", "minitaur")
+    assert code == 4
+    assert "minitaur" in line
+
+
+def test_a_goal_of_the_wrong_length_names_its_parts(run, capsys):
+    code, line = failed(capsys, "evaluate", run, "--goal", "1", "2")
+    assert code == 2
+    assert "expected 0" in line
+
+
+def test_an_interrupt_ends_with_130(capsys, monkeypatch):
+    def interrupt(_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("robot_rl.commands.list_names.run", interrupt)
+    assert main(["list"]) == 130
+
+
+def test_a_bug_shows_its_traceback_and_ends_with_1(capsys, monkeypatch):
+    def fail(_arguments):
+        raise ZeroDivisionError("of a kind")
+
+    monkeypatch.setattr("robot_rl.commands.list_names.run", fail)
+    assert main(["list"]) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_debug_shows_where_an_error_came_from(capsys):
+    assert main(["train", "walk", "--robot", "go3", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+# -- as a process -----------------------------------------------------------------------------------------------------
+
+
+def _process(*arguments, cwd=None):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "robot_rl.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120)
+
+
+def test_results_go_to_stdout_and_complaints_to_stderr(tmp_path):
+    listed = _process("list", "robots")
+    assert listed.returncode == 0
+    assert "go2" in listed.stdout
+    assert listed.stderr == ""
+    wrong = _process("evaluate", "go9-walk", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stdout == ""
+    assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_a_policy_file_runs_without_torch(run):
+    done = _process("evaluate", run / "policy.onnx", "--episodes", 1, "--seconds", 0.2, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["torch_loaded"] is False
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["info"]])
+def test_quick_commands_import_neither_torch_nor_a_simulator(arguments, run):
+    given = [*arguments, str(run / "policy.onnx")] if arguments == ["info"] else arguments
+    script = (
+        f"import sys; from robot_rl.cli import main; main({given!r}); "
+        "sys.exit(sum(name in sys.modules for name in ('torch', 'mujoco', 'gymnasium', 'onnx', 'matplotlib')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment).returncode == 0
+
+
+def test_demo_says_so_when_go2_does_not_walk_yet(tmp_path, capsys, monkeypatch):
+    from robot_rl.commands import demo
+
+    assert demo.walks({"completed": 9, "episodes": 10, "figures": {"speed_error": 0.2}})
+    assert not demo.walks({"completed": 8, "episodes": 10, "figures": {"speed_error": 0.1}})
+    assert not demo.walks({"completed": 10, "episodes": 10, "figures": {"speed_error": np.nan}})
