@@ -1,4 +1,4 @@
-"""The command line: what it prints, and one line with the right exit code for everything that a person can get wrong."""
+"""The command line: what it prints, and one line with the right exit code for what a person can get wrong."""
 
 import json
 import os
@@ -14,7 +14,11 @@ from robot_rl.cli import main
 from robot_rl.commands import policy_files
 from robot_rl.spec import BUILTIN
 
-TINY = ["--sac.hidden_sizes", "16", "16", "--trainer.start_steps", "100", "--trainer.batch_size", "32", "--trainer.log_interval", "100", "--trainer.evaluation_interval", "200", "--trainer.evaluation_episodes", "1", "--trainer.checkpoint_interval", "100", "--trainer.threads", "1"]
+TINY = """
+    --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32 --trainer.log_interval 100
+    --trainer.evaluation_interval 200 --trainer.evaluation_episodes 1 --trainer.checkpoint_interval 100
+    --trainer.threads 1
+""".split()  # noqa: SIM905
 
 
 @pytest.fixture(scope="module")
