@@ -35,9 +35,10 @@ class TurnValve(Task):
         self._object = spec.objects[0] if spec.objects else ""
         super().__init__(spec)
 
-    def sample_goal(self, rng: np.random.Generator) -> Array:
-        """(1,), any angle."""
-        return rng.uniform(-np.pi, np.pi, 1)
+    @property
+    def goal_ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Any angle."""
+        return {self.goal_labels[0]: (-np.pi, np.pi)}
 
     def sample_start(self, rng: np.random.Generator) -> Start:
         """Home, the valve at any angle."""

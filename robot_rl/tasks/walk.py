@@ -52,11 +52,12 @@ class Walk(Task):
         self._per_effort = 1.0 / spec.effort_limit
         super().__init__(spec)
 
-    def sample_goal(self, rng: np.random.Generator) -> Array:
-        """(4,), uniform in the ranges of the settings."""
+    @property
+    def goal_ranges(self) -> Mapping[str, tuple[float, float]]:
+        """Those of the settings."""
         settings = self.settings
         ranges = (settings.forward, settings.lateral, settings.turn, settings.cadence)
-        return np.array([rng.uniform(*bounds) for bounds in ranges])
+        return dict(zip(self.goal_labels, ranges, strict=True))
 
     def sample_start(self, rng: np.random.Generator) -> Start:
         """Home, a little displaced, facing any direction."""
@@ -111,6 +112,11 @@ class Walk(Task):
         if wanted:
             figures["speed_error"] = abs(figures["forward_velocity"] - wanted) / abs(wanted)
         return figures
+
+    def success(self, steps: Mapping[str, Array]) -> bool | None:
+        """Whether the mean speed is within a fifth of the commanded one; None for a command to stay in place."""
+        error = self.summarise(steps).get("speed_error")
+        return None if error is None else error <= 0.2
 
 
 def _velocity_tracking(step: Step) -> Array:

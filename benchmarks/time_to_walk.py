@@ -1,0 +1,165 @@
+"""Time to walk: our SAC and Stable-Baselines3's SAC on the same `RobotEnv`, in turns.
+
+Every learner trains Go2 to follow 0.6 m/s and is evaluated at fixed intervals. The time to walk is the wall time of training alone,
+evaluations left out, until 9 of 10 episodes of 10 s pass without a fall and within 20 % of the speed.
+
+    pip install stable-baselines3
+    python benchmarks/time_to_walk.py --seeds 0 1 2
+
+Three learners take turns, seed by seed: `ours` with the recipe of the task; `sb3`, Stable-Baselines3's SAC with its own defaults; and
+`sb3-recipe`, the same with the recipe's hyperparameters and our scaling of observations, so that only the implementations differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from robot_rl.algorithms.learner import Learner
+from robot_rl.commands.configuration import TrainingConfig, recipe, resolve
+from robot_rl.env import RobotEnv
+from robot_rl.evaluation import Act, evaluate
+from robot_rl.make import make_env, make_learner
+from robot_rl.settings import from_mapping
+from robot_rl.training.trainer import TrainerSettings, train
+
+
+@dataclass
+class Result:
+    """One training."""
+
+    learner: str
+    seed: int
+    seconds: float | None = None
+    """Training time until it walked; None if it never did."""
+    steps: int | None = None
+    total_seconds: float = 0.0
+    total_steps: int = 0
+
+
+class _Walks(Exception):
+    """Ends a training that has reached its aim."""
+
+
+class Judge:
+    """Evaluates at intervals and keeps evaluations out of the training time."""
+
+    def __init__(self, result: Result, env: RobotEnv) -> None:
+        self.result, self._env = result, env
+        self._judging = 0.0
+        self._start = time.perf_counter()
+
+    def judge(self, act: Act, steps: int) -> None:
+        """Raises _Walks when the policy does what is asked."""
+        began = time.perf_counter()
+        spent = began - self._start - self._judging
+        evaluation = evaluate(self._env, act, episodes=10)
+        good = evaluation.successes or 0
+        speed = evaluation.mean("forward_velocity")
+        self.result.total_seconds, self.result.total_steps = spent, steps
+        print(f"{self.result.learner} seed {self.result.seed}: {steps} steps, {spent:.0f} s, {good}/10, {speed:.2f} m/s", file=sys.stderr)
+        self._judging += time.perf_counter() - began
+        if good >= 9:
+            self.result.seconds, self.result.steps = spent, steps
+            raise _Walks
+
+
+def train_ours(config: TrainingConfig, judge: Judge, steps: int, interval: int) -> None:
+    """Our trainer, nothing written to disk."""
+    task = config.make_task()
+    learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
+    settings = from_mapping(
+        TrainerSettings, {**config.trainer, "total_steps": steps, "evaluation_interval": interval}, "trainer"
+    )
+    done = 0
+
+    def callback(learner: Learner) -> dict[str, float]:
+        nonlocal done
+        done += interval
+        judge.judge(lambda observation: learner.act(observation, deterministic=True), done)
+        return {}
+
+    train(make_env(config.spec(), task), learner, settings, evaluate=callback)
+
+
+def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, with_recipe: bool) -> None:
+    """Stable-Baselines3's SAC on the same environment."""
+    import stable_baselines3
+
+    torch.set_num_threads(int(config.trainer["threads"]) or torch.get_num_threads())
+    robot_env = make_env(config.spec(), config.make_task())
+    env: gymnasium.Env = robot_env
+    settings: dict[str, Any] = {"learning_starts": config.trainer["start_steps"]}
+    scale: Callable[[Any], Any] = lambda observation: observation  # noqa: E731
+    if with_recipe:
+        ours = config.algorithm_settings
+        layout = robot_env.observation_layout
+        offset, width = layout.offset, layout.scale
+        scale = lambda observation: np.clip((observation - offset) / width, -10.0, 10.0)  # noqa: E731
+        env = gymnasium.wrappers.TransformObservation(env, scale, env.observation_space)
+        settings |= {
+            "learning_rate": ours["critic_learning_rate"],
+            "gamma": ours["discount"],
+            "tau": ours["tau"],
+            "ent_coef": f"auto_{ours['initial_temperature']}",
+            "target_entropy": ours["target_entropy"] or "auto",
+            "policy_kwargs": {"net_arch": list(ours["hidden_sizes"])},
+        }
+    model = stable_baselines3.SAC("MlpPolicy", env, seed=config.seed, buffer_size=steps, device="cpu", **settings)
+    for done in range(interval, steps + 1, interval):
+        model.learn(interval, reset_num_timesteps=False)
+        judge.judge(lambda observation: model.predict(scale(observation), deterministic=True)[0], done)
+
+
+def main() -> None:
+    """Runs the benchmark and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learners", nargs="+", default=["ours", "sb3", "sb3-recipe"], choices=["ours", "sb3", "sb3-recipe"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=60_000, help="most steps of one training")
+    parser.add_argument("--interval", type=int, default=2_500, help="steps between evaluations")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    results: list[Result] = []
+    for seed in arguments.seeds:
+        config = resolve({"robot": "go2", "task": {"name": "walk"}, "seed": seed, **recipe("walk", "go2")}, "recipe")
+        for learner in arguments.learners:
+            result = Result(learner, seed)
+            results.append(result)
+            judge = Judge(result, make_env(config.spec(), config.make_task()))
+            try:
+                if learner == "ours":
+                    train_ours(config, judge, arguments.steps, arguments.interval)
+                else:
+                    train_sb3(config, judge, arguments.steps, arguments.interval, learner == "sb3-recipe")
+            except _Walks:
+                pass
+    if arguments.json:
+        print(json.dumps([vars(result) for result in results]))
+        return
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "mujoco", "stable-baselines3"))
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}")
+    for learner in arguments.learners:
+        mine = [result for result in results if result.learner == learner]
+        walked = [result for result in mine if result.seconds is not None]
+        times = [result.seconds for result in walked if result.seconds is not None]
+        steps = [result.steps for result in walked if result.steps is not None]
+        rate = statistics.median(result.total_steps / result.total_seconds for result in mine)
+        spread = f"{statistics.median(times):.0f} s ({min(times):.0f} to {max(times):.0f}), {statistics.median(steps):.0f} steps" if times else "-"
+        print(f"{learner:12} walked {len(walked)}/{len(mine)}  time to walk {spread}  {rate:.0f} steps/s")
+
+
+if __name__ == "__main__":
+    main()
