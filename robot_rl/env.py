@@ -179,7 +179,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
     """Many copies of one robot with the same task, stepped together.
 
     A copy whose episode ends is reset in the same step: the observation returned is the new episode's first one, and
-    `info["final_obs"]` holds the last one of the old.
+    `info["final_obs"]` holds the last one of the old. All else in `info` is of the step itself, for every copy.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
@@ -216,6 +216,8 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Runs one control tick in every copy; actions (num_envs, d) in [-1, 1]."""
+        if self._interaction.fresh:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
         state = self.robot.step(self._interaction.command(actions))
         outcome: Outcome = self._interaction.finish(state)
         self._ticks += 1
@@ -227,7 +229,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
             final = np.empty(self.num_envs, dtype=object)
             for i in np.flatnonzero(ended):
                 final[i] = last[i]
-            info |= {"final_obs": final, "_final_obs": ended.copy()}
+            info |= {"final_obs": final, "_final_obs": ended.copy(), "final_info": dict(info), "_final_info": ended.copy()}
             self._begin(np.flatnonzero(ended))
         reward = np.asarray(outcome.reward, dtype=np.float64)
         return self._interaction.observation(), reward, outcome.terminated, truncated, info
