@@ -141,11 +141,14 @@ def _read_manifest(place: Path) -> dict[str, Any]:
     path = place / "manifest.json"
     try:
         manifest = json.loads(path.read_bytes())
-        version, files = manifest["format"], manifest["files"]
-        assert isinstance(files, dict)
+        version = manifest["format"]
+        manifest["files"] = {
+            name: {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
+            for name, entry in manifest["files"].items()
+        }
     except OSError as error:
         raise StorageError(f"could not read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is damaged: it is not the list of files that was written") from error
     if version != FORMAT:
         raise StorageError(f"{path} has format {version}, this version reads {FORMAT}")
