@@ -229,7 +229,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
             final = np.empty(self.num_envs, dtype=object)
             for i in np.flatnonzero(ended):
                 final[i] = last[i]
-            info |= {"final_obs": final, "_final_obs": ended.copy(), "final_info": dict(info), "_final_info": ended.copy()}
+            info |= {"final_obs": final, "_final_obs": ended, "final_info": dict(info), "_final_info": ended}
             self._begin(np.flatnonzero(ended))
         reward = np.asarray(outcome.reward, dtype=np.float64)
         return self._interaction.observation(), reward, outcome.terminated, truncated, info

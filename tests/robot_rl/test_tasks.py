@@ -1,0 +1,248 @@
+"""Each task's own meaning. Weights are a matter of training and not tested; what a term rewards is."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from robot_rl.robot import ObjectState, RobotState
+from robot_rl.spec import load_robot
+from robot_rl.task import Step
+from robot_rl.tasks import rewards
+from robot_rl.tasks.rotate_cube import RotateCube
+from robot_rl.tasks.stand import Stand
+from robot_rl.tasks.turn_valve import TurnValve
+from robot_rl.tasks.walk import Walk, WalkSettings
+
+GO2, DCLAW, LEAP = load_robot("go2"), load_robot("dclaw"), load_robot("leap_hand")
+
+
+def state_of(spec, *, attitude=None, **readings):
+    """A robot at home, level and at rest, but for what is given."""
+    rest = {
+        "stamp": 0.0,
+        "joint_position": spec.home,
+        "joint_velocity": np.zeros(spec.joints),
+        "joint_effort": np.zeros(spec.joints),
+    }
+    if spec.base == "floating":
+        rest["orientation_xyzw"] = (attitude or Rotation.identity()).as_quat()
+        rest["angular_velocity"] = rest["base_linear_velocity"] = np.zeros(3)
+        rest["base_position"] = np.array([0.0, 0.0, spec.simulation.base_height])
+        rest["contacts"] = np.full(len(spec.feet), 40.0)
+    return RobotState(**(rest | readings))
+
+
+def object_state(turn=0.0, *, tilt=0.0, height=0.3, velocity=(0.0, 0.0, 0.0)):
+    attitude = Rotation.from_euler("ZYX", [turn, tilt, 0.0]).as_quat()
+    return ObjectState(np.array([0.0, 0.0, height]), attitude, np.array(velocity), np.zeros(3))
+
+
+def step_to(after, *, before=None, goal=(), action=None, previous_action=None):
+    zeros = np.zeros(12)
+    action, previous = (zeros if a is None else np.asarray(a) for a in (action, previous_action))
+    return Step(before or after, action, previous, after, np.asarray(goal, dtype=float))
+
+
+def term(task, name, step):
+    return float(task.terms[name].weight * task.terms[name].value(step))
+
+
+# -- shared pieces -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.2, 2.5])
+@pytest.mark.parametrize("heading", [0.0, -2.0])
+def test_tilt_is_the_squared_sine_of_the_angle_from_upright(angle, heading):
+    attitude = Rotation.from_rotvec([0, 0, heading]) * Rotation.from_rotvec([0.6 * angle, 0.8 * angle, 0])
+    assert rewards.tilt(step_to(state_of(GO2, attitude=attitude))) == pytest.approx(np.sin(angle) ** 2)
+
+
+def test_effort_and_action_change_are_sums_of_squares():
+    torque, action, previous = np.arange(12.0), np.linspace(-1, 1, 12), np.linspace(0, 0.5, 12)
+    step = step_to(state_of(GO2, joint_effort=torque), action=action, previous_action=previous)
+    assert rewards.effort(step) == pytest.approx(506.0)  # 1 + 4 + ... + 121
+    assert rewards.action_change(step) == pytest.approx(
+        sum((a - b) ** 2 for a, b in zip(action, previous, strict=True))
+    )
+
+
+# -- walk --------------------------------------------------------------------------------------------------------------
+
+WALK = Walk(GO2, WalkSettings(forward=(0.2, 0.8), lateral=(-0.3, 0.3), turn=(-1.0, 1.0), cadence=(1.5, 2.5)))
+COMMAND = {"forward m/s": 0.6, "left m/s": 0.1, "turn rad/s": 0.4, "cadence Hz": 2.0}
+GOAL = np.array([COMMAND[label] for label in WALK.goal_labels])
+
+
+def walking(velocity=(0.6, 0.1, 0.0), turn=0.4, **readings):
+    state = state_of(
+        GO2, base_linear_velocity=np.array(velocity), angular_velocity=np.array([0.0, 0.0, turn]), **readings
+    )
+    return step_to(state, goal=GOAL)
+
+
+def test_walking_is_worth_most_at_the_commanded_velocity_and_less_the_further_away():
+    best = term(WALK, "velocity", walking())
+    assert best == pytest.approx(WALK.terms["velocity"].weight)
+    for direction in ([1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]):
+        values = [
+            term(WALK, "velocity", walking(np.array([0.6, 0.1, 0.0]) + d * np.array(direction)))
+            for d in (0.05, 0.2, 0.6)
+        ]
+        assert best > values[0] > values[1] > values[2] >= 0
+
+
+def test_walking_rewards_the_commanded_turn():
+    best = term(WALK, "turn", walking())
+    assert best == pytest.approx(WALK.terms["turn"].weight)
+    assert best > term(WALK, "turn", walking(turn=0.6)) > term(WALK, "turn", walking(turn=-0.4)) >= 0
+
+
+def test_walking_costs_tilt_bounce_and_rough_actions():
+    level, calm = walking(), walking()
+    tilted = walking(attitude=Rotation.from_rotvec([0.3, 0, 0]))
+    assert term(WALK, "level", level) == 0 > term(WALK, "level", tilted)
+    assert term(WALK, "bounce", calm) == 0 > term(WALK, "bounce", walking((0.6, 0.1, 0.5)))
+    rough = walking()._replace(action=np.full(12, 0.5))
+    assert term(WALK, "smoothness", calm) == 0 > term(WALK, "smoothness", rough)
+
+
+def test_walking_ends_only_by_the_supervisor():
+    assert not WALK.terminated(state_of(GO2, attitude=Rotation.from_rotvec([3, 0, 0])), GOAL)
+
+
+def test_walking_starts_near_home_facing_anywhere():
+    rng = np.random.default_rng(0)
+    starts = [WALK.sample_start(rng) for _ in range(300)]
+    displaced = np.array([start.joint_position for start in starts]) - GO2.home
+    assert np.abs(displaced).max() <= WALK.settings.start_noise
+    assert np.ptp([start.base_yaw for start in starts]) > 6.0
+
+
+def test_walking_is_judged_by_its_mean_speed_after_the_first_second():
+    speed = np.concatenate([np.zeros(50), np.full(100, 0.5), np.full(100, 0.6)])
+    steps = {"forward_velocity": speed, "lateral_velocity": 0 * speed, "commanded_forward": 0 * speed + 0.6}
+    figures = WALK.summarise(steps)
+    assert figures["forward_velocity"] == pytest.approx(0.55)
+    assert figures["speed_error"] == pytest.approx(0.05 / 0.6)
+    assert WALK.success(steps) is True
+    assert WALK.success(steps | {"forward_velocity": 0.75 * speed}) is False
+
+
+# -- stand -------------------------------------------------------------------------------------------------------------
+
+
+def test_standing_at_home_level_at_rest_earns_one_and_nothing_earns_more():
+    task = Stand(GO2)
+    assert task.reward(step_to(state_of(GO2)))[0] == pytest.approx(1.0)
+    for worse in (
+        step_to(state_of(GO2, joint_position=GO2.home + 0.2)),
+        step_to(state_of(GO2, attitude=Rotation.from_rotvec([0.2, 0, 0]))),
+        step_to(state_of(GO2, joint_effort=np.full(12, 5.0))),
+        step_to(state_of(GO2), action=np.full(12, 0.3)),
+    ):
+        assert task.reward(worse)[0] < 1.0
+
+
+def test_standing_is_measured_in_radians():
+    attitude = Rotation.from_rotvec([0, 0, 1.0]) * Rotation.from_rotvec([0.25, 0, 0])
+    position = GO2.home.copy()
+    position[4] -= 0.3
+    measures = Stand(GO2).measure(state_of(GO2, attitude=attitude, joint_position=position), np.zeros(0))
+    assert measures["tilt_rad"] == pytest.approx(0.25)
+    assert measures["pose_error_rad"] == pytest.approx(0.3)
+
+
+# -- turn valve --------------------------------------------------------------------------------------------------------
+
+VALVE = TurnValve(DCLAW)
+
+
+def valve_at(turn, goal, **readings):
+    return step_to(state_of(DCLAW, objects={"valve": object_state(turn)}, **readings), goal=[goal])
+
+
+@pytest.mark.parametrize("goal", [-3.0, -1.0, 0.0, 3.1])
+@pytest.mark.parametrize("turn", [-3.1, -0.5, 2.0, 9.0])
+def test_the_valves_error_is_the_shorter_way_round(turn, goal):
+    expected = np.angle(np.exp(1j * (goal - turn)))
+    step = valve_at(turn, goal)
+    assert VALVE.error(step.after, step.goal) == pytest.approx(expected, abs=1e-12)
+    assert term(VALVE, "error", step) == pytest.approx(VALVE.terms["error"].weight * abs(expected))
+    assert VALVE.measure(step.after, step.goal)["angle_error_rad"] == pytest.approx(abs(expected))
+
+
+def test_being_closer_to_the_valves_goal_is_always_worth_more():
+    values = [float(VALVE.reward(valve_at(0.5, 0.5 + error))[0]) for error in (0.0, 0.09, 0.11, 0.24, 0.26, 1.0, 3.1)]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == len(values)
+
+
+def test_turning_a_valve_costs_speed_and_leaving_home():
+    calm = float(VALVE.reward(valve_at(0.0, 1.0))[0])
+    assert float(VALVE.reward(valve_at(0.0, 1.0, joint_velocity=np.full(9, 3.0)))[0]) < calm
+    assert float(VALVE.reward(valve_at(0.0, 1.0, joint_position=DCLAW.home + 0.3))[0]) < calm
+
+
+def test_a_valve_episode_succeeds_by_where_it_ends():
+    steps = {"angle_error_rad": np.array([2.0, 0.1, 0.2])}
+    assert VALVE.success(steps) is True
+    assert VALVE.success({"angle_error_rad": np.array([2.0, 0.1, 0.3])}) is False
+    figures = VALVE.summarise(steps)
+    assert figures["final_angle_error_rad"] == 0.2
+    assert figures["smallest_angle_error_rad"] == 0.1
+
+
+def test_the_valve_starts_anywhere():
+    rng = np.random.default_rng(0)
+    turns = [VALVE.sample_start(rng).object_yaw["valve"] for _ in range(300)]
+    assert min(turns) < -3.0
+    assert max(turns) > 3.0
+
+
+# -- rotate cube -------------------------------------------------------------------------------------------------------
+
+CUBE = RotateCube(LEAP)
+
+
+def cube_from_to(start, end, **parts):
+    states = [state_of(LEAP, objects={"cube": object_state(turn, **parts)}) for turn in (start, end)]
+    return step_to(states[1], before=states[0])._replace(action=np.zeros(16), previous_action=np.zeros(16))
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.1, 0.12), (0.2, 0.19), (3.13, -3.14), (-3.14, 3.13)])
+def test_turning_is_the_cubes_speed_about_the_vertical_also_through_the_wrap_around(start, end):
+    turned = np.angle(np.exp(1j * (end - start)))
+    step = cube_from_to(start, end)
+    assert CUBE.turned(step.before, step.after) == pytest.approx(turned, abs=1e-12)
+    assert term(CUBE, "turning", step) == pytest.approx(CUBE.terms["turning"].weight * turned * LEAP.control_rate)
+
+
+def test_turning_faster_than_the_fastest_earns_no_more():
+    fast, faster = (cube_from_to(0.0, CUBE.fastest / LEAP.control_rate * factor) for factor in (1.0, 2.0))
+    assert term(CUBE, "turning", fast) == pytest.approx(term(CUBE, "turning", faster))
+    back = cube_from_to(0.0, -2.0 * CUBE.fastest / LEAP.control_rate)
+    assert term(CUBE, "turning", back) == pytest.approx(-term(CUBE, "turning", fast))
+
+
+def test_a_tilted_cube_is_turned_by_its_heading():
+    step = cube_from_to(0.3, 0.33, tilt=0.4)
+    assert CUBE.turned(step.before, step.after) == pytest.approx(0.03, abs=1e-12)
+
+
+def test_a_slipping_cube_costs():
+    still, slipping = cube_from_to(0.0, 0.0), cube_from_to(0.0, 0.0, velocity=(0.1, -0.2, 0.0))
+    assert term(CUBE, "slip", still) == 0 > term(CUBE, "slip", slipping)
+
+
+def test_a_dropped_cube_ends_the_episode():
+    kept, dropped = (state_of(LEAP, objects={"cube": object_state(height=CUBE.lowest + d)}) for d in (0.01, -0.01))
+    assert not CUBE.terminated(kept, np.zeros(0))
+    assert CUBE.terminated(dropped, np.zeros(0))
+
+
+@pytest.mark.parametrize(("revolutions", "success"), [(0.45, False), (0.55, True), (1.7, True), (-1.0, False)])
+def test_half_a_revolution_counts_as_success_however_often_the_angle_wraps(revolutions, success):
+    heading = 2.0 + np.linspace(0.0, 2 * np.pi * revolutions, 200)
+    steps = {"cube_yaw_rad": np.angle(np.exp(1j * heading)), "cube_height_m": np.full(200, 0.3)}
+    assert CUBE.summarise(steps)["turned_rad"] == pytest.approx(2 * np.pi * revolutions)
+    assert CUBE.success(steps) == success
