@@ -209,12 +209,14 @@ def cube_from_to(start, end, **parts):
     return step_to(states[1], before=states[0])._replace(action=np.zeros(16), previous_action=np.zeros(16))
 
 
-@pytest.mark.parametrize(("start", "end"), [(0.1, 0.12), (0.2, 0.19), (3.13, -3.14), (-3.14, 3.13)])
+@pytest.mark.parametrize(("start", "end"), [(0.1, 0.12), (0.2, 0.19), (3.135, -3.14), (-3.14, 3.135)])
 def test_turning_is_the_cubes_speed_about_the_vertical_also_through_the_wrap_around(start, end):
     turned = np.angle(np.exp(1j * (end - start)))
     step = cube_from_to(start, end)
     assert CUBE.turned(step.before, step.after) == pytest.approx(turned, abs=1e-12)
-    assert term(CUBE, "turning", step) == pytest.approx(CUBE.terms["turning"].weight * turned * LEAP.control_rate)
+    a_hundredth = term(CUBE, "turning", cube_from_to(0.0, 0.01))
+    assert a_hundredth > 0
+    assert term(CUBE, "turning", step) == pytest.approx(a_hundredth * turned / 0.01)
 
 
 def test_turning_faster_than_the_fastest_earns_no_more():
