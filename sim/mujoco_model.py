@@ -1,7 +1,7 @@
 """Compiles a robot's MJCF or URDF file into the model that its spec describes.
 
-The spec is the only place for gains, limits of effort, rates and sensors: whatever actuators, sensors and keyframes the file
-brings are replaced. So a file made for another tool serves unchanged.
+The spec is the only place for gains, limits of effort, rates and sensors: whatever actuators, sensors and keyframes the
+file brings are replaced. So a file made for another tool serves unchanged.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from robot_rl.spec import RobotSpec
 
 _CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
 _INTEGRATORS = {"euler": mujoco.mjtIntegrator.mjINT_EULER, "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST}
+_ONE_DOF = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 _CONTACT_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
 _LARGEST_FORCE = 2  # `reduce="maxforce"` of the contact sensor
 
@@ -80,9 +81,11 @@ def _menagerie_path(name: str) -> Path:
 
 
 def _file_in_checkout(root: Path, name: str) -> Path:
+    if not root.is_dir():
+        raise ConfigurationError(f"model 'menagerie:{name}': MENAGERIE_ROOT is {root}, which is no folder")
     folder = root / name
     if not folder.is_dir():
-        known = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        known = sorted(p.name for p in root.iterdir() if p.is_dir())
         raise UnknownName.of("Menagerie model", name, known, f"under MENAGERIE_ROOT {root}")
     # A Menagerie folder has scene files and variants beside the robot's own file.
     files = sorted(p for p in folder.glob("*.xml") if not p.stem.startswith("scene") and not p.stem.endswith("_mjx"))
@@ -106,6 +109,12 @@ def _check_names(edit: mujoco.MjSpec, spec: RobotSpec, path: Path) -> None:
                 raise UnknownName.of(kind, name, (f for f in found if f), f"of robot {spec.name!r} in {path.name}")
 
     check("joint", spec.joint_names, [joint.name for joint in edit.joints])
+    for joint in edit.joints:
+        if joint.name in spec.joint_names and joint.type not in _ONE_DOF:
+            raise ConfigurationError(
+                f"robot {spec.name!r}: joint {joint.name!r} in {path.name}: expected a hinge or slide, "
+                f"got {joint.type.name.removeprefix('mjJNT_').lower()}"
+            )
     check("foot geometry", spec.simulation.foot_geoms, [geom.name for geom in edit.geoms])
     check("object body", spec.objects, [body.name for body in edit.bodies])
     if spec.base == "floating":
