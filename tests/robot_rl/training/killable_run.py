@@ -86,7 +86,7 @@ def train_to_the_end(folder: Path, kind: str) -> None:
     settings = SACSettings(hidden_sizes=(8, 8))
     learner = SAC(2, 1, settings, seed=1, normalizer=Normalizer.running_statistics(2))
     trainer = TrainerSettings(
-        total_steps=STEPS, start_steps=40, batch_size=8, replay_capacity=150, checkpoint_interval=50,
+        total_steps=STEPS, start_steps=75, batch_size=8, replay_capacity=150, checkpoint_interval=50,
         evaluation_interval=100, log_interval=30, seed=1,
     )  # fmt: skip
     run = Run.open(folder) if folder.exists() else Run.create(folder, {"kind": kind})

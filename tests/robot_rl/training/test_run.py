@@ -28,11 +28,19 @@ def test_an_existing_folder_is_refused_and_left_as_it_is(tmp_path: Path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
 
 
-def test_a_run_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(("call", "number"), [("write", 1), ("write", 2), ("fsync", 1), ("fsync", 2), ("rename", 1)])
+def test_a_run_that_could_not_be_written_leaves_nothing(
+    call: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    calls, real = [], getattr(files.os, call)
 
-    monkeypatch.setattr(files.os, "write", full)
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise OSError(28, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(files.os, call, full)
     with pytest.raises(StorageError, match="No space left"):
         Run.create(tmp_path / "run", {})
     assert list(tmp_path.iterdir()) == []
