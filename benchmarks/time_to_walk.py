@@ -1,13 +1,14 @@
 """Time to walk: our SAC and Stable-Baselines3's SAC on the same `RobotEnv`, in turns.
 
-Every learner trains Go2 to follow 0.6 m/s and is evaluated at fixed intervals. The time to walk is the wall time of training alone,
-evaluations left out, until 9 of 10 episodes of 10 s pass without a fall and within 20 % of the speed.
+Every learner trains Go2 to follow 0.6 m/s and is evaluated at fixed intervals. The time to walk is the wall time of
+training alone, evaluations left out, until 9 of 10 episodes of 10 s pass without a fall and within 20 % of the speed.
 
     pip install stable-baselines3
     python benchmarks/time_to_walk.py --seeds 0 1 2
 
-Three learners take turns, seed by seed: `ours` with the recipe of the task; `sb3`, Stable-Baselines3's SAC with its own defaults; and
-`sb3-recipe`, the same with the recipe's hyperparameters and our scaling of observations, so that only the implementations differ.
+Three learners take turns, seed by seed: `ours` with the recipe of the task; `sb3`, Stable-Baselines3's SAC with its own
+defaults; and `sb3-recipe`, the same with the recipe's hyperparameters and our scaling of observations, so that only the
+implementations differ.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Judge:
         good = evaluation.successes or 0
         speed = evaluation.mean("forward_velocity")
         self.result.total_seconds, self.result.total_steps = spent, steps
-        print(f"{self.result.learner} seed {self.result.seed}: {steps} steps, {spent:.0f} s, {good}/10, {speed:.2f} m/s", file=sys.stderr)
+        who = f"{self.result.learner} seed {self.result.seed}"
+        print(f"{who}: {steps} steps, {spent:.0f} s, {good}/10, {speed:.2f} m/s", file=sys.stderr)
         self._judging += time.perf_counter() - began
         if good >= 9:
             self.result.seconds, self.result.steps = spent, steps
@@ -126,7 +128,8 @@ def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, w
 def main() -> None:
     """Runs the benchmark and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--learners", nargs="+", default=["ours", "sb3", "sb3-recipe"], choices=["ours", "sb3", "sb3-recipe"])
+    learners = ("ours", "sb3", "sb3-recipe")
+    parser.add_argument("--learners", nargs="+", default=learners, choices=learners)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=60_000, help="most steps of one training")
     parser.add_argument("--interval", type=int, default=2_500, help="steps between evaluations")
@@ -149,7 +152,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps([vars(result) for result in results]))
         return
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "mujoco", "stable-baselines3"))
+    packages = ("torch", "mujoco", "stable-baselines3")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}")
     for learner in arguments.learners:
         mine = [result for result in results if result.learner == learner]
@@ -157,8 +161,11 @@ def main() -> None:
         times = [result.seconds for result in walked if result.seconds is not None]
         steps = [result.steps for result in walked if result.steps is not None]
         rate = statistics.median(result.total_steps / result.total_seconds for result in mine)
-        spread = f"{statistics.median(times):.0f} s ({min(times):.0f} to {max(times):.0f}), {statistics.median(steps):.0f} steps" if times else "-"
-        print(f"{learner:12} walked {len(walked)}/{len(mine)}  time to walk {spread}  {rate:.0f} steps/s")
+        line = f"{learner:12} walked {len(walked)}/{len(mine)}  {rate:4.0f} steps/s"
+        if times:
+            spread = f"{statistics.median(times):.0f} s ({min(times):.0f} to {max(times):.0f})"
+            line += f"  time to walk {spread}, {statistics.median(steps):.0f} steps"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,15 @@ def _object_cos_sin(state: RobotState, _action: Array, _goal: Array) -> Array:
     return np.concatenate([np.cos(angle), np.sin(angle)], axis=-1)
 
 
+def _object_up(state: RobotState, _action: Array, _goal: Array) -> Array:
+    return np.concatenate([-rotation.gravity_in_body(o.orientation_xyzw) for o in state.objects.values()], axis=-1)
+
+
+def _object_quarter_turn(state: RobotState, _action: Array, _goal: Array) -> Array:
+    angle = 4.0 * _yaw_of_objects(state)
+    return np.concatenate([np.cos(angle), np.sin(angle)], axis=-1)
+
+
 def _angle_error(state: RobotState, _action: Array, goal: Array) -> Array:
     error = goal - _yaw_of_objects(state)
     return np.concatenate([np.cos(error), np.sin(error)], axis=-1)
@@ -120,6 +129,12 @@ QUANTITIES: Mapping[str, Quantity] = {
     ),
     "object_angular_velocity": Quantity(
         "rad/s", ("objects",), _of_objects("angular_velocity"), _object_axes("wx", "wy", "wz"), scale=2.0
+    ),
+    # The world's up in the object's frame.
+    "object_up": Quantity("1", ("objects",), _object_up, _object_axes("up_x", "up_y", "up_z"), scale=0.3),
+    # The yaw of something that looks the same after a quarter turn.
+    "object_quarter_turn": Quantity(
+        "1", ("objects",), _object_quarter_turn, _object_labels("cos_four_yaw", "sin_four_yaw")
     ),
     "object_angle": Quantity("1", ("objects",), _object_cos_sin, _object_labels("cos", "sin")),
     "angle_error": Quantity("1", ("objects",), _angle_error, _object_labels("cos_error", "sin_error")),

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError
 
-
 # MuJoCo's enumerations never equal NumPy's integers.
 _ONE_DOF = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 _EQUALITY = int(mujoco.mjtConstraint.mjCNSTR_EQUALITY)

@@ -107,7 +107,8 @@ class Walk(Task):
     def summarise(self, steps: Mapping[str, Array]) -> dict[str, float]:
         """Mean speed and its relative error, the first second left out."""
         settled = round(self.spec.control_rate)
-        figures = {name: float(np.mean(values[settled:] if len(values) > settled else values)) for name, values in steps.items()}
+        kept = {name: values[settled:] if len(values) > settled else values for name, values in steps.items()}
+        figures = {name: float(np.mean(values)) for name, values in kept.items()}
         wanted = figures["commanded_forward"]
         if wanted:
             figures["speed_error"] = abs(figures["forward_velocity"] - wanted) / abs(wanted)
