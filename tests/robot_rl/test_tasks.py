@@ -222,8 +222,12 @@ def test_turning_is_the_cubes_speed_about_the_vertical_also_through_the_wrap_aro
 def test_turning_faster_than_the_fastest_earns_no_more():
     fast, faster = (cube_from_to(0.0, CUBE.fastest / LEAP.control_rate * factor) for factor in (1.0, 2.0))
     assert term(CUBE, "turning", fast) == pytest.approx(term(CUBE, "turning", faster))
-    back = cube_from_to(0.0, -2.0 * CUBE.fastest / LEAP.control_rate)
-    assert term(CUBE, "turning", back) == pytest.approx(-term(CUBE, "turning", fast))
+
+
+def test_turning_forward_and_snapping_back_earns_nothing():
+    slow = CUBE.fastest / LEAP.control_rate
+    forward = 10 * term(CUBE, "turning", cube_from_to(0.0, slow))
+    assert forward + term(CUBE, "turning", cube_from_to(10 * slow, 0.0)) == pytest.approx(0.0)
 
 
 def test_a_tilted_cube_is_turned_by_its_heading():
