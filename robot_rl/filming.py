@@ -59,4 +59,5 @@ def film(
         evaluate(env, act, episodes, seed, goal, watch)
         video.close()
     finally:
+        video.discard()
         camera.close()

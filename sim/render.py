@@ -158,12 +158,15 @@ class Video:
         """Adds a frame, (height, width, 3); all of one size."""
         import imageio_ffmpeg
 
-        if self._writer is None:
-            self._writer = imageio_ffmpeg.write_frames(
-                str(self._beside), (frame.shape[1], frame.shape[0]), fps=self._rate, macro_block_size=1, quality=7
-            )
-            self._writer.send(None)
-        self._writer.send(np.ascontiguousarray(frame))
+        try:
+            if self._writer is None:
+                self._writer = imageio_ffmpeg.write_frames(
+                    str(self._beside), (frame.shape[1], frame.shape[0]), fps=self._rate, macro_block_size=1, quality=7
+                )
+                self._writer.send(None)
+            self._writer.send(np.ascontiguousarray(frame))
+        except OSError as error:  # its text is all that ffmpeg had to say
+            raise StorageError(f"could not write {self.path}: {str(error).splitlines()[0]}") from error
 
     def close(self) -> None:
         """Finishes the file and gives it its name."""
@@ -171,4 +174,14 @@ class Video:
             return
         self._writer.close()
         self._writer = None
-        os.replace(self._beside, self.path)
+        try:
+            os.replace(self._beside, self.path)
+        except OSError as error:
+            raise StorageError(f"could not write {self.path}: {error.strerror}") from error
+
+    def discard(self) -> None:
+        """Gives up the file; does nothing after `close`."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._beside.unlink(missing_ok=True)
