@@ -31,6 +31,23 @@ def squared_norm(array: Array) -> Any:
     return array.dot(array) if array.ndim == 1 else np.einsum("...i,...i->...", array, array)
 
 
+def sqrt(x: Any) -> Any:
+    """Square root of a component, a number or an array."""
+    return math.sqrt(x) if isinstance(x, float) else np.sqrt(x)
+
+
+def exp(x: Any) -> Any:
+    """Exponential of a component, a number or an array."""
+    return math.exp(x) if isinstance(x, float) else np.exp(x)
+
+
+def cos_sin(angle: Any) -> tuple[Any, Any]:
+    """Cosine and sine of a component in rad, a number or an array."""
+    if isinstance(angle, float):
+        return math.cos(angle), math.sin(angle)
+    return np.cos(angle), np.sin(angle)
+
+
 def every(rows: Any) -> bool:
     """Whether all rows are true; a bool, or (...,) bool."""
     return bool(rows.all() if isinstance(rows, np.ndarray) else rows)

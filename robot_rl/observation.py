@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
-from robot_rl.arrays import components, from_components
+from robot_rl.arrays import components, cos_sin, from_components
 from robot_rl.errors import ConfigurationError, MissingSensor, UnknownName
 from robot_rl.robot import RobotState
 from robot_rl.spec import RobotSpec
@@ -53,8 +53,7 @@ def _roll_pitch(state: RobotState, _action: Array, _goal: Array) -> Array:
 
 
 def _gait_clock(state: RobotState, _action: Array, goal: Array) -> Array:
-    angle = 2.0 * np.pi * goal[..., -1] * state.stamp
-    return from_components((np.cos(angle), np.sin(angle)))
+    return from_components(cos_sin(2.0 * np.pi * components(goal)[-1] * state.stamp))
 
 
 def _yaw_of_objects(state: RobotState) -> Array:
@@ -62,8 +61,7 @@ def _yaw_of_objects(state: RobotState) -> Array:
 
 
 def _object_cos_sin(state: RobotState, _action: Array, _goal: Array) -> Array:
-    angle = _yaw_of_objects(state)
-    return np.concatenate([np.cos(angle), np.sin(angle)], axis=-1)
+    return np.concatenate(cos_sin(_yaw_of_objects(state)), axis=-1)
 
 
 def _object_up(state: RobotState, _action: Array, _goal: Array) -> Array:
@@ -76,8 +74,7 @@ def _object_quarter_turn(state: RobotState, _action: Array, _goal: Array) -> Arr
 
 
 def _angle_error(state: RobotState, _action: Array, goal: Array) -> Array:
-    error = goal - _yaw_of_objects(state)
-    return np.concatenate([np.cos(error), np.sin(error)], axis=-1)
+    return np.concatenate(cos_sin(goal - _yaw_of_objects(state)), axis=-1)
 
 
 def _of_objects(part: str) -> Callable[[RobotState, Array, Array], Array]:

@@ -6,6 +6,8 @@ of the body frame into the world frame. All functions take any leading batch sha
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,30 +38,30 @@ def gravity_in_body(quaternion: Array) -> Array:
     Returns:
         Unit vector in the body frame, (..., 3); (0, 0, -1) when upright.
     """
-    x, y, z, w = components(quaternion)
-    # Minus the third row of the rotation matrix.
-    return from_components((2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0))
+    return from_components(down(*components(quaternion)))
 
 
 def rotate(quaternion: Array, vector: Array) -> Array:
     """Turns a body-frame vector (..., 3) into the world frame by an xyzw quaternion (..., 4)."""
-    return _rotated(quaternion, vector, 1.0)
+    return from_components(turned(*components(quaternion), *components(vector)))
 
 
 def rotate_inverse(quaternion: Array, vector: Array) -> Array:
     """Turns a world-frame vector (..., 3) into the body frame by an xyzw quaternion (..., 4)."""
-    return _rotated(quaternion, vector, -1.0)
-
-
-def _rotated(quaternion: Array, vector: Array, sign: float) -> Array:
-    # v + w t + q x t with t = 2 q x v; written by component because np.cross costs more than all of this.
     x, y, z, w = components(quaternion)
-    x, y, z = sign * x, sign * y, sign * z
-    a, b, c = components(vector)
+    return from_components(turned(-x, -y, -z, w, *components(vector)))
+
+
+def turned(x: Any, y: Any, z: Any, w: Any, a: Any, b: Any, c: Any) -> tuple[Any, Any, Any]:
+    """The vector (a, b, c) turned by the quaternion (x, y, z, w), by component: numbers or arrays of one shape."""
+    # v + w t + q x t with t = 2 q x v.
     t0, t1, t2 = 2.0 * (y * c - z * b), 2.0 * (z * a - x * c), 2.0 * (x * b - y * a)
-    return from_components(
-        (a + w * t0 + y * t2 - z * t1, b + w * t1 + z * t0 - x * t2, c + w * t2 + x * t1 - y * t0)
-    )
+    return a + w * t0 + y * t2 - z * t1, b + w * t1 + z * t0 - x * t2, c + w * t2 + x * t1 - y * t0
+
+
+def down(x: Any, y: Any, z: Any, w: Any) -> tuple[Any, Any, Any]:
+    """The components of `gravity_in_body`: minus the third row of the rotation matrix."""
+    return 2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0
 
 
 def multiply(left: Array, right: Array) -> Array:
@@ -74,13 +76,6 @@ def multiply(left: Array, right: Array) -> Array:
             aw * bw - ax * bx - ay * by - az * bz,
         )
     )
-
-
-def normalised(quaternion: Array) -> Array:
-    """The unit quaternion in the direction of (..., 4)."""
-    x, y, z, w = components(quaternion)
-    shrink = 1.0 / (x * x + y * y + z * z + w * w) ** 0.5
-    return from_components((x * shrink, y * shrink, z * shrink, w * shrink))
 
 
 def conjugate(quaternion: Array) -> Array:

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
+from robot_rl.arrays import components, from_components, sqrt
 from robot_rl.robot import ObjectState, RobotState, Start
 from robot_rl.spec import RobotSpec
 from sim.loops import follower_dofs
 
 Array = NDArray[np.floating]
 
+_ATTITUDE = ("orientation", "gravity", "base_linear_velocity")
 _OBJECT_PARTS = ("position", "orientation", "linear_velocity", "angular_velocity")
 
 
@@ -36,25 +38,27 @@ class MujocoReader:
         self._joint_qpos = np.array([int(model.joint(name).qposadr[0]) for name in spec.joint_names])
         self._base_qpos = 0
         sources = self._sources()
-        # Noisy readings come first, so that noise is drawn and added for these alone.
-        noisy = [name for name in sources if spec.sensors.get(name, 0.0) > 0.0]
-        order = noisy + [name for name in sources if name not in noisy]
-        ends = np.cumsum([len(sources[name]) for name in order])
-        self._at = {
-            name: (..., slice(int(end) - len(sources[name]), int(end))) for name, end in zip(order, ends, strict=True)
-        }
+        # Noisy readings come first, so that noise is drawn and added for these alone. What is computed from the base's
+        # orientation follows it, so that all of it is read and written at once.
+        noisy = [name for name in sources if spec.sensors.get(name, 0.0) > 0.0 and name not in _ATTITUDE]
+        attitude = [name for name in _ATTITUDE if name in sources]
+        order = noisy + attitude + [name for name in sources if name not in noisy and name not in attitude]
+        ends = np.cumsum([len(sources[name]) for name in order]).tolist()
+        self._at = {name: (..., slice(end - len(sources[name]), end)) for name, end in zip(order, ends, strict=True)}
         self._source = np.concatenate([sources[name] for name in order])
         # The rotation noise of a unit quaternion is isotropic noise of half that angle in its four components, followed
         # by normalisation: exact to first order in the angle.
-        self._noise_std = np.array(
-            [spec.sensors[name] * (0.5 if name == "orientation" else 1.0) for name in noisy for _ in sources[name]]
-        )
+        deviation = {**spec.sensors, "orientation": 0.5 * spec.sensors.get("orientation", 0.0)}
+        noise_std = np.array([deviation.get(name, 0.0) for name in order for _ in sources[name]])
+        self._noise_std = np.trim_zeros(noise_std, "b")
         self._noisy = (..., slice(0, self._noise_std.size))
-        self._normalises = "orientation" in noisy
+        self._attitude = None
+        if attitude:
+            self._attitude = (..., slice(self._at[attitude[0]][1].start, self._at[attitude[-1]][1].stop))
         self._fields = [
             (name + "_xyzw" if name == "orientation" else name, where)
             for name, where in self._at.items()
-            if name in self.provides
+            if name in self.provides or (name == "gravity" and "orientation" in self.provides)
         ]
         self._objects = [
             (name, [self._at[f"{name}/{part}"] for part in _OBJECT_PARTS])
@@ -86,6 +90,7 @@ class MujocoReader:
             # MuJoCo's free joint: linear velocity in the world frame, angular velocity in the body frame.
             sources |= {
                 "orientation": wxyz_to_xyzw(range(position + 3, position + 7)),
+                "gravity": [0] * 3,  # only a place; computed from the orientation
                 "angular_velocity": list(range(velocity + 3, velocity + 6)),
                 "base_position": list(range(position, position + 3)),
                 "base_linear_velocity": list(range(velocity, velocity + 3)),
@@ -139,16 +144,14 @@ class MujocoReader:
             noise: (..., noise_size) standard normals, or None for exact readings.
             applied: (..., n), the command in force.
         """
-        at = self._at
         measured = raw.take(self._source, axis=-1)
-        if "base_linear_velocity" in self.provides:
-            where = at["base_linear_velocity"]
-            measured[where] = rotation.rotate_inverse(measured[at["orientation"]], measured[where])
+        attitude = None if self._attitude is None else measured[self._attitude]
+        exact = None if attitude is None else components(attitude.copy())
         if noise is not None:
             noisy = measured[self._noisy]
             np.add(noisy, noise * self._noise_std, out=noisy)
-            if self._normalises:
-                measured[at["orientation"]] = rotation.normalised(measured[at["orientation"]])
+        if attitude is not None and exact is not None:
+            attitude[...] = _attitude(exact, exact if noise is None else components(attitude))
         measured.setflags(write=False)
         readings: dict[str, Any] = {name: measured[where] for name, where in self._fields}
         readings["stamp"] = stamp
@@ -157,3 +160,19 @@ class MujocoReader:
             name: ObjectState(*[measured[where] for where in parts]) for name, parts in self._objects
         }
         return RobotState.of(readings)
+
+
+def _attitude(exact: list[Any], read: list[Any]) -> Array:
+    """Unit quaternion, direction of gravity and velocity of the base in its own frame, (..., 10).
+
+    Args:
+        exact: orientation, three numbers unused, and velocity in the world frame, by component.
+        read: the same with noise. A robot feels gravity where it thinks down is, and moves where it really heads.
+    """
+    x, y, z, w = exact[:4]
+    velocity = rotation.turned(-x, -y, -z, w, *read[7:])
+    if read is not exact:
+        x, y, z, w = read[:4]
+        shrink = 1.0 / sqrt(x * x + y * y + z * z + w * w)
+        x, y, z, w = x * shrink, y * shrink, z * shrink, w * shrink
+    return from_components((x, y, z, w, *rotation.down(x, y, z, w), *velocity))
