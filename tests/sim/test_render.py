@@ -40,7 +40,7 @@ def test_the_camera_follows_a_robot_that_walks_away(env):
     import mujoco
 
     mujoco.mj_forward(env.robot.model, env.robot.data)
-    for _ in range(30):
+    for _ in range(60):
         after = camera().astype(int)
     camera.close()
     middle = np.s_[160:320, 240:400]
