@@ -48,6 +48,11 @@ def cos_sin(angle: Any) -> tuple[Any, Any]:
     return np.cos(angle), np.sin(angle)
 
 
+def arctan2(y: Any, x: Any) -> Any:
+    """Angle of (x, y) in rad, of two components: numbers or arrays."""
+    return math.atan2(y, x) if isinstance(y, float) else np.arctan2(y, x)
+
+
 def every(rows: Any) -> bool:
     """Whether all rows are true; a bool, or (...,) bool."""
     return bool(rows.all() if isinstance(rows, np.ndarray) else rows)
@@ -57,6 +62,15 @@ def all_finite(array: Array) -> bool:
     """Whether all numbers are finite, and their squares too."""
     # A sum is finite only if every summand is; for one robot's few numbers this is the fastest way to ask.
     return math.isfinite(array.dot(array)) if array.ndim == 1 else bool(np.isfinite(array).all())
+
+
+def within(array: Array, low: float, high: float) -> bool:
+    """Whether all numbers lie between `low` and `high`; NaN does not."""
+    if array.ndim == 1:
+        numbers = array.tolist()
+        # Neither min nor max notices a NaN; the sum does.
+        return low <= min(numbers) and max(numbers) <= high and math.isfinite(sum(numbers))
+    return bool(((array >= low) & (array <= high)).all())
 
 
 def frozen(array: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.action_map import ActionMap
-from robot_rl.arrays import all_finite, frozen
+from robot_rl.arrays import all_finite, frozen, within
 from robot_rl.errors import InvalidInput
 from robot_rl.observation import Observer
 from robot_rl.robot import JointCommand, ObjectState, RobotState
@@ -50,7 +50,6 @@ class Interaction:
         self._supervisor = SafetySupervisor(spec)
         self._observer = Observer(task.layout, shape)
         self._action_shape = (*shape, spec.action.size)
-        self._least, self._most = np.full(spec.action.size, -1.0), np.full(spec.action.size, 1.0)
         self._action = np.zeros(self._action_shape)
         self._previous_action = np.zeros(self._action_shape)
         self._command = np.broadcast_to(spec.home, (*shape, spec.joints)).copy()
@@ -105,15 +104,16 @@ class Interaction:
             InvalidInput: the action is no array of finite numbers of that shape.
         """
         try:
-            action = np.asarray(action, dtype=np.float64)
+            action = np.array(action, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"action: expected numbers of shape {self._action_shape}, got {action!r}") from error
         if action.shape != self._action_shape:
             raise InvalidInput(f"action: expected shape {self._action_shape}, got {action.shape}")
-        if not all_finite(action):
-            raise InvalidInput(f"action is not finite in: {_not_finite(action, self.task.spec.action.coordinates)}")
-        self._previous_action = self._action
-        self._action = frozen(np.minimum(np.maximum(action, self._least), self._most))
+        if not within(action, -1.0, 1.0):
+            if not np.isfinite(action).all():
+                raise InvalidInput(f"action is not finite in: {_not_finite(action, self.task.spec.action.coordinates)}")
+            action = np.clip(action, -1.0, 1.0)
+        self._previous_action, self._action = self._action, frozen(action)
         command, self._failed = self._supervisor.limit(self._map.command(self._action), self._command)
         self._command = frozen(command)
         return JointCommand(command)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
-from robot_rl.arrays import components, cos_sin, from_components
+from robot_rl.arrays import arctan2, components, cos_sin, from_components, sqrt
 from robot_rl.errors import ConfigurationError, MissingSensor, UnknownName
 from robot_rl.robot import RobotState
 from robot_rl.spec import RobotSpec
@@ -49,36 +49,44 @@ def _joints(spec: RobotSpec, _goal: Sequence[str]) -> Sequence[str]:
 
 def _roll_pitch(state: RobotState, _action: Array, _goal: Array) -> Array:
     x, y, z = components(state.gravity)
-    return from_components((np.arctan2(-y, -z), np.arctan2(x, np.hypot(y, z))))
+    return from_components((arctan2(-y, -z), arctan2(x, sqrt(y * y + z * z))))
 
 
 def _gait_clock(state: RobotState, _action: Array, goal: Array) -> Array:
     return from_components(cos_sin(2.0 * np.pi * components(goal)[-1] * state.stamp))
 
 
-def _yaw_of_objects(state: RobotState) -> Array:
-    return from_components([rotation.yaw(item.orientation_xyzw) for item in state.objects.values()])
+def _yaw_of_objects(state: RobotState) -> list[Any]:
+    return [rotation.yaw(item.orientation_xyzw) for item in state.objects.values()]
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+def _circle(angles: Sequence[Any]) -> Array:
+    cosines, sines = zip(*map(cos_sin, angles), strict=True)
+    return from_components((*cosines, *sines))
 
 
 def _object_cos_sin(state: RobotState, _action: Array, _goal: Array) -> Array:
-    return np.concatenate(cos_sin(_yaw_of_objects(state)), axis=-1)
+    return _circle(_yaw_of_objects(state))
 
 
 def _object_up(state: RobotState, _action: Array, _goal: Array) -> Array:
-    return np.concatenate([-rotation.gravity_in_body(o.orientation_xyzw) for o in state.objects.values()], axis=-1)
+    return _joined([-rotation.gravity_in_body(item.orientation_xyzw) for item in state.objects.values()])
 
 
 def _object_quarter_turn(state: RobotState, _action: Array, _goal: Array) -> Array:
-    angle = 4.0 * _yaw_of_objects(state)
-    return np.concatenate([np.cos(angle), np.sin(angle)], axis=-1)
+    return _circle([4.0 * yaw for yaw in _yaw_of_objects(state)])
 
 
 def _angle_error(state: RobotState, _action: Array, goal: Array) -> Array:
-    return np.concatenate(cos_sin(goal - _yaw_of_objects(state)), axis=-1)
+    return _circle([wanted - yaw for wanted, yaw in zip(components(goal), _yaw_of_objects(state), strict=True)])
 
 
 def _of_objects(part: str) -> Callable[[RobotState, Array, Array], Array]:
-    return lambda state, _action, _goal: np.concatenate([getattr(o, part) for o in state.objects.values()], axis=-1)
+    return lambda state, _action, _goal: _joined([getattr(item, part) for item in state.objects.values()])
 
 
 def _object_labels(*parts: str) -> Callable[[RobotSpec, Sequence[str]], Sequence[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.arrays import components, from_components
+from robot_rl.arrays import arctan2, components, from_components
 
 Array = NDArray[np.floating]
 
@@ -86,7 +86,7 @@ def conjugate(quaternion: Array) -> Array:
 def yaw(quaternion: Array) -> Array:
     """Heading about the world's vertical in rad, (...,), in (-pi, pi]."""
     x, y, z, w = components(quaternion)
-    return np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    return arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
 def from_yaw(angle: Array | float) -> Array:

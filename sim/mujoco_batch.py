@@ -18,6 +18,7 @@ from robot_rl.spec import RobotSpec
 from sim.mujoco_model import compile_model
 from sim.mujoco_reader import MujocoReader
 from sim.mujoco_robot import INTEGRATION_STATE, diverged, place_at_start
+from sim.sensor_noise import SensorNoise
 
 Array = NDArray[np.floating]
 
@@ -44,8 +45,7 @@ class MujocoBatch:
         self.datas = [mujoco.MjData(self.model) for _ in range(count)]
         self.reader = MujocoReader(self.model, spec)
         self.provides = self.reader.provides
-        self._noise_size = self.reader.noise_size if noise else 0
-        self._rng = np.random.default_rng(0)
+        self._noise = SensorNoise(self.reader.noise_std, count) if noise and self.reader.noise_std.size else None
         self._applied = np.tile(spec.home, (count, 1))
         threads = min(threads or os.cpu_count() or 1, count)
         shares = np.array_split(np.arange(count), threads)
@@ -60,12 +60,15 @@ class MujocoBatch:
 
     def reset(self, rows: NDArray[np.intp], starts: Sequence[Start], rng: np.random.Generator) -> RobotState:
         """Brings some copies to their starts and reads these."""
-        self._rng = rng
         for row, start in zip(rows, starts, strict=True):
             place_at_start(self.model, self.datas[row], self.reader, start)
             self._applied[row] = start.joint_position
             self._gather([int(row)])
-        return self._read(rows)
+        noise = None
+        if self._noise is not None:
+            self._noise.begin(rng)
+            noise = self._noise.of_first(len(rows))
+        return self._read(rows, noise)
 
     def step(self, command: JointCommand) -> RobotState:
         """Holds the commands for one control tick in every copy.
@@ -97,7 +100,7 @@ class MujocoBatch:
         stuck = self._time - before < self._shortest_tick
         if stuck.any():
             raise diverged(self.spec, float(before[stuck][0]))
-        return self._read(slice(None))
+        return self._read(slice(None), None if self._noise is None else self._noise.of_next())
 
     def close(self) -> None:
         """Ends the threads."""
@@ -114,6 +117,7 @@ class MujocoBatch:
             "applied": self._applied.copy(),
             "sensordata": np.stack([data.sensordata for data in self.datas]),
             "actuator_force": np.stack([data.actuator_force for data in self.datas]),
+            "noise": np.zeros(0) if self._noise is None else self._noise.snapshot(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -123,11 +127,14 @@ class MujocoBatch:
             data.sensordata[:] = snapshot["sensordata"][i]
             data.actuator_force[:] = snapshot["actuator_force"][i]
         self._applied = np.array(snapshot["applied"])
+        if self._noise is not None:
+            self._noise.restore(snapshot["noise"])
         self._gather(range(self.count))
 
     def use_rng(self, rng: np.random.Generator) -> None:
         """Draws sensor noise from `rng` from now on; for restoring a snapshot together with its generator."""
-        self._rng = rng
+        if self._noise is not None:
+            self._noise.use(rng)
 
     def _advance(self, rows: list[int]) -> None:
         model, substeps = self.model, self.spec.substeps
@@ -141,7 +148,6 @@ class MujocoBatch:
             self._time[i] = self.datas[i].time
             np.concatenate(self._arrays[i], out=self._raw[i])
 
-    def _read(self, rows: Any) -> RobotState:
-        raw = self._raw[rows]
-        noise = self._rng.standard_normal((len(raw), self._noise_size)) if self._noise_size else None
-        return self.reader.read(frozen(self._time[rows].copy()), raw, noise, frozen(self._applied[rows].copy()))
+    def _read(self, rows: Any, noise: Array | None) -> RobotState:
+        stamp, applied = frozen(self._time[rows].copy()), frozen(self._applied[rows].copy())
+        return self.reader.read(stamp, self._raw[rows], noise, applied)

@@ -108,9 +108,9 @@ class MujocoReader:
         return {name: where for name, where in sources.items() if where}
 
     @property
-    def noise_size(self) -> int:
-        """How many standard normals one reading of one robot consumes."""
-        return self._noise_std.size
+    def noise_std(self) -> Array:
+        """Standard deviations of the noise that `read` takes, (noise_size,); empty for a robot without noise."""
+        return self._noise_std
 
     def start_qpos(self, start: Start) -> Array:
         """Positions (nq,) of the whole model at the start of an episode; followers in loops at their reference."""
@@ -141,7 +141,7 @@ class MujocoReader:
         Args:
             stamp: s.
             raw: (..., raw_size).
-            noise: (..., noise_size) standard normals, or None for exact readings.
+            noise: (..., noise_size) normal with `noise_std`, or None for exact readings.
             applied: (..., n), the command in force.
         """
         measured = raw.take(self._source, axis=-1)
@@ -149,7 +149,7 @@ class MujocoReader:
         exact = None if attitude is None else components(attitude.copy())
         if noise is not None:
             noisy = measured[self._noisy]
-            np.add(noisy, noise * self._noise_std, out=noisy)
+            np.add(noisy, noise, out=noisy)
         if attitude is not None and exact is not None:
             attitude[...] = _attitude(exact, exact if noise is None else components(attitude))
         measured.setflags(write=False)

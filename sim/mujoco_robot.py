@@ -15,6 +15,7 @@ from robot_rl.spec import RobotSpec
 from sim.loops import close_loops
 from sim.mujoco_model import compile_model
 from sim.mujoco_reader import MujocoReader
+from sim.sensor_noise import SensorNoise
 
 Array = NDArray[np.floating]
 
@@ -33,8 +34,7 @@ class MujocoRobot:
         self.reader = MujocoReader(self.model, spec)
         self.provides = self.reader.provides
         self._substeps = spec.substeps
-        self._noise_size = self.reader.noise_size if noise else 0
-        self._rng = np.random.default_rng(0)
+        self._noise = SensorNoise(self.reader.noise_std) if noise and self.reader.noise_std.size else None
         self._applied: Array | None = None
         self._shape = (spec.joints,)
         # A tick takes this at least, unless MuJoCo met a number too large and started again at time zero.
@@ -46,9 +46,12 @@ class MujocoRobot:
     def reset(self, start: Start, rng: np.random.Generator) -> RobotState:
         """Teleports to `start` at rest; see `robot_rl.robot.Robot`."""
         place_at_start(self.model, self.data, self.reader, start)
-        self._rng = rng
         self._applied = frozen(self._ctrl.copy())
-        return self._read()
+        noise = None
+        if self._noise is not None:
+            self._noise.begin(rng)
+            noise = self._noise.of_first()
+        return self._read(noise)
 
     def step(self, command: JointCommand) -> RobotState:
         """Holds the command for one control tick.
@@ -74,7 +77,7 @@ class MujocoRobot:
         mujoco.mj_step(self.model, data, self._substeps)
         if data.time - before < self._shortest_tick:
             raise diverged(self.spec, before)
-        return self._read()
+        return self._read(None if self._noise is None else self._noise.of_next())
 
     def stop(self) -> None:
         """Does nothing: a simulated robot harms nobody."""
@@ -86,12 +89,13 @@ class MujocoRobot:
         """MuJoCo's integration state, derived readings and the command in force."""
         state = np.empty(mujoco.mj_stateSize(self.model, INTEGRATION_STATE))
         mujoco.mj_getState(self.model, self.data, state, INTEGRATION_STATE)
-        applied = np.zeros(0) if self._applied is None else self._applied
+        applied = np.zeros(0) if self._applied is None else self._applied.copy()
         return {
             "state": state,
             "applied": applied,
             "sensordata": self.data.sensordata.copy(),
             "actuator_force": self.data.actuator_force.copy(),
+            "noise": np.zeros(0) if self._noise is None else self._noise.snapshot(),
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -99,14 +103,16 @@ class MujocoRobot:
         mujoco.mj_setState(self.model, self.data, np.asarray(snapshot["state"], dtype=np.float64), INTEGRATION_STATE)
         self.data.sensordata[:] = snapshot["sensordata"]
         self.data.actuator_force[:] = snapshot["actuator_force"]
-        self._applied = np.array(snapshot["applied"]) if np.size(snapshot["applied"]) else None
+        self._applied = frozen(np.array(snapshot["applied"])) if np.size(snapshot["applied"]) else None
+        if self._noise is not None:
+            self._noise.restore(snapshot["noise"])
 
     def use_rng(self, rng: np.random.Generator) -> None:
         """Draws sensor noise from `rng` from now on; for restoring a snapshot together with its generator."""
-        self._rng = rng
+        if self._noise is not None:
+            self._noise.use(rng)
 
-    def _read(self) -> RobotState:
-        noise = self._rng.standard_normal(self._noise_size) if self._noise_size else None
+    def _read(self, noise: Array | None) -> RobotState:
         return self.reader.read(self.data.time, np.concatenate(self._arrays), noise, self._applied)
 
 
