@@ -212,18 +212,7 @@ def test_a_robot_that_does_not_provide_what_the_reward_needs_is_refused_by_name(
         assert repr(task.name) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("task_name", "robot_name"),
-    [
-        pytest.param(
-            *pair,
-            marks=pytest.mark.xfail(
-                pair[0] == "rotate_cube", reason="its reward reads joint_effort, which reward_needs does not list"
-            ),
-        )
-        for pair in PAIRS
-    ],
-)
+@pytest.mark.parametrize(("task_name", "robot_name"), PAIRS)
 def test_a_robot_that_has_no_more_than_the_task_asks_for_can_do_it(task_name, robot_name, robot_spec):
     kind = TASKS[task_name]
     needed = {sensor for name in (*kind.current, *kind.history) for sensor in QUANTITIES[name].sensors}
