@@ -9,7 +9,8 @@ turn, hold still. The smallest time is the one with the least of other programs 
 
 Rows: `physics` is `data.ctrl[:] = command; mj_step(model, data, substeps)` and no more, `robot` is `MujocoRobot.step`
 (command check, physics, sensors, noise), `env` is `RobotEnv.step` (action map, supervisor, reward, observation too).
-For the batch, `one thread` and `all cores` are `MujocoBatch.step`, `vector env` is `RobotVectorEnv.step` on all cores.
+For the batch, `one thread` and `all cores` are `MujocoBatch.step`, `vector env` is `RobotVectorEnv.step` on all cores,
+and two rows of bare physics, each thread left alone with its copies for the whole block, say what the machine gives.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mujoco
@@ -147,7 +149,7 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
         count: copies.
 
     Returns:
-        us per copy and tick by row, and `speedup` of all cores over one thread.
+        us per copy and tick by row, and `speedup` of all cores over one thread by row.
     """
     spec = load_robot(name)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -164,8 +166,19 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
     def batch_steps(robots: MujocoBatch) -> Row:
         return lambda: robots.restore(saved["robot"]), lambda: [robots.step(command) for command in commands]
 
+    def physics(datas: Sequence[mujoco.MjData]) -> None:
+        for data in datas:
+            mujoco.mj_step(alone.model, data, spec.substeps * steps)
+
+    def physics_on(threads: int) -> Row:
+        shares = [alone.datas[i::threads] for i in range(threads)]
+        return lambda: alone.restore(saved["robot"]), lambda: list(pool.map(physics, shares))
+
+    pool = ThreadPoolExecutor(cores)
     times = take_turns(
         {
+            "physics, one": physics_on(1),
+            "physics, all": physics_on(cores),
             "one thread": batch_steps(alone),
             "all cores": batch_steps(together),
             "vector env": (lambda: env.restore(saved), lambda: [env.step(action) for action in actions[WARM_UP:]]),
@@ -173,15 +186,22 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
         blocks,
         steps * count,
     )
+    pool.shutdown()
     for robots in (alone, together, env):
         robots.close()
-    ratio = times["one thread"] / times["all cores"]
-    best = times["one thread"].min() / times["all cores"].min()
+
+    def speedup(one: str, every: str) -> dict[str, float]:
+        best = times[one].min() / times[every].min()
+        return {**spread(times[one] / times[every]), "of_min": float(best)}
+
     return {
         "cores": cores,
         "count": count,
         "us": {row: spread(values) for row, values in times.items()},
-        "speedup": {**spread(ratio), "of_min": float(best)},
+        "speedup": {
+            "physics, all": speedup("physics, one", "physics, all"),
+            "all cores": speedup("one thread", "all cores"),
+        },
     }
 
 
@@ -200,8 +220,8 @@ def show(name: str, one: Mapping[str, Any], many: Mapping[str, Any] | None) -> N
     print(f"  batch of {many['count']} on {many['cores']} cores, us a copy and tick")
     for row, us in many["us"].items():
         line = f"  {row:<12} {us['min']:10.1f} {us['median']:8.1f}   {1e6 / us['min']:7.0f} steps/s at best"
-        if row == "all cores":
-            gain = many["speedup"]
+        if row in many["speedup"]:
+            gain = many["speedup"][row]
             line += f", x{gain['of_min']:.2f} of the smallest, by turns x{gain['median']:.2f}"
             line += f" (quartiles {gain['p25']:.2f} to {gain['p75']:.2f})"
         print(line)

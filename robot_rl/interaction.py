@@ -127,7 +127,9 @@ class Interaction:
         before, self._state = self.state, state
         reward, terms = self.task.reward(Step(before, self._action, self._previous_action, state, self.goal))
         verdict = self._supervisor.watch(state, self._failed)
-        terminated = self.task.terminated(state, self.goal) | verdict.stop
+        terminated = self.task.terminated(state, self.goal)
+        if verdict.counts:
+            terminated = terminated | verdict.stop
         self._observer.advance(state, self._action, self.goal)
         if not all_finite(self._observer.newest):
             bad = _not_finite(self._observer.newest, self.task.layout.labels)

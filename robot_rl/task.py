@@ -64,6 +64,7 @@ class Task:
             spec, self.goal_labels, self.current, self.history, self.history_length
         )
         self.terms: Mapping[str, RewardTerm] = self.reward_terms()
+        self._weighted = [(name, term.weight, term.value) for name, term in self.terms.items()]
 
     def check_robot(self, provides: frozenset[str]) -> None:
         """Refuses a robot that cannot give what the reward needs.
@@ -84,7 +85,7 @@ class Task:
 
     def reward(self, step: Step) -> tuple[Array, dict[str, Array]]:
         """The reward (...,) and its weighted terms by name, each (...,)."""
-        terms = {name: term.weight * term.value(step) for name, term in self.terms.items()}
+        terms = {name: weight * value(step) for name, weight, value in self._weighted}
         return sum(terms.values()), terms  # type: ignore[return-value]
 
     def terminated(self, state: RobotState, goal: Array) -> Array:
