@@ -58,14 +58,14 @@ def run(arguments: Sequence[str]) -> int:
         print(_report(found))
     if not walks(evaluation):
         raise CheckFailed(
-            f"Go2 does not walk yet: {evaluation['successes']} of {evaluation['episodes']} episodes without a fall and at "
-            f"the right speed, wanted {SHARE_GOOD:.0%}; train longer with robot-rl demo --steps N"
+            f"Go2 does not walk yet: {evaluation['successes']} of {evaluation['episodes']} episodes without a fall and "
+            f"at the right speed, wanted {SHARE_GOOD:.0%}; train longer with robot-rl demo --steps N"
         )
     return 0
 
 
 def walks(evaluation: dict[str, Any]) -> bool:
-    """Whether an evaluation shows a robot that walks as it was told: episode by episode, no fall and the right speed."""
+    """Whether a robot walks as it was told: in most episodes without a fall and at the right speed."""
     return evaluation["successes"] >= SHARE_GOOD * evaluation["episodes"]
 
 
