@@ -59,8 +59,9 @@ class RotateCube(Task):
 
         def turning(step: Step) -> Array:
             speed = self.turned(step.before, step.after) * rate
-            # No floor: with one, letting the cube snap back would cost less than turning it forward had earned.
-            return np.minimum(speed / self.fastest, 1.0)
+            # The floor is far down: with a near one, letting the cube snap back would cost less than turning it forward
+            # had earned; with none, a cube that tumbles out of the hand would drown everything else.
+            return np.clip(speed / self.fastest, -10.0, 1.0)
 
         def slip(step: Step) -> Array:
             velocity = step.after.objects[name].linear_velocity
