@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.arrays import components, squared_norm
 from robot_rl.task import Step
 
 Array = NDArray[np.floating]
@@ -12,18 +13,15 @@ Array = NDArray[np.floating]
 
 def tilt(step: Step) -> Array:
     """Squared sine of the angle between the base's up and the world's up."""
-    gravity = step.after.gravity
-    x, y = gravity[..., 0], gravity[..., 1]
+    x, y, _ = components(step.after.gravity)
     return x * x + y * y
 
 
 def effort(step: Step) -> Array:
     """Sum of squared joint efforts, (N m)^2."""
-    torque = step.after.joint_effort
-    return np.einsum("...i,...i->...", torque, torque)
+    return squared_norm(step.after.joint_effort)
 
 
 def action_change(step: Step) -> Array:
     """Sum of squared changes of the action since the last tick."""
-    change = step.action - step.previous_action
-    return np.einsum("...i,...i->...", change, change)
+    return squared_norm(step.action - step.previous_action)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
+from robot_rl.arrays import components, squared_norm
 from robot_rl.robot import RobotState, Start
 from robot_rl.spec import RobotSpec
 from robot_rl.task import RewardTerm, Step, Task
@@ -64,20 +65,20 @@ class RotateCube(Task):
             return np.clip(speed / self.fastest, -10.0, 1.0)
 
         def slip(step: Step) -> Array:
-            velocity = step.after.objects[name].linear_velocity
-            return np.abs(velocity).sum(-1)
+            x, y, z = components(step.after.objects[name].linear_velocity)
+            return abs(x) + abs(y) + abs(z)
 
         return {
             "turning": RewardTerm(1.0, turning),
             "dropped": RewardTerm(-20.0, lambda step: self._dropped(step.after) * 1.0),
             "slip": RewardTerm(-0.3, slip),
-            "pose": RewardTerm(-0.1, lambda step: ((step.after.joint_position - home) ** 2).mean(-1)),
+            "pose": RewardTerm(-0.1, lambda step: squared_norm(step.after.joint_position - home) / home.size),
             "smoothness": RewardTerm(-0.005, action_change),
             "effort": RewardTerm(-0.05, effort),
         }
 
     def _dropped(self, state: RobotState) -> Array:
-        return np.asarray(state.objects[self._object].position[..., 2] < self.lowest)
+        return np.asarray(components(state.objects[self._object].position)[2] < self.lowest)
 
     def terminated(self, state: RobotState, goal: Array) -> Array:
         """Whether the cube has left the hand: it lies lower than the palm."""

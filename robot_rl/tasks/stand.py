@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.arrays import exp, squared_norm
 from robot_rl.robot import RobotState, Start
 from robot_rl.task import RewardTerm, Step, Task
 from robot_rl.tasks.rewards import action_change, effort, tilt
@@ -32,7 +33,7 @@ class Stand(Task):
         home = self.spec.home
 
         def pose(step: Step) -> Array:
-            return np.exp(-4.0 * ((step.after.joint_position - home) ** 2).mean(-1))
+            return exp(-4.0 / home.size * squared_norm(step.after.joint_position - home))
 
         return {
             "pose": RewardTerm(1.0, pose),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
+from robot_rl.arrays import components
 from robot_rl.robot import RobotState, Start
 from robot_rl.spec import RobotSpec
 from robot_rl.task import RewardTerm, Step, Task
@@ -46,20 +47,20 @@ class TurnValve(Task):
 
     def error(self, state: RobotState, goal: Array) -> Array:
         """Angle left to turn, rad, (...,), in [-pi, pi)."""
-        return rotation.wrap(goal[..., 0] - rotation.yaw(state.objects[self._object].orientation_xyzw))
+        return rotation.wrap(components(goal)[0] - rotation.yaw(state.objects[self._object].orientation_xyzw))
 
     def reward_terms(self) -> Mapping[str, RewardTerm]:
         """ROBEL's weights, a fifth of them, so that a tick is worth about 12 at best."""
-        home = self.spec.home
+        home, share = self.spec.home, np.full(self.spec.joints, 1.0 / self.spec.joints)
 
         def error(step: Step) -> Array:
-            return np.abs(self.error(step.after, step.goal))
+            return abs(self.error(step.after, step.goal))
 
         def pose(step: Step) -> Array:
-            return np.abs(step.after.joint_position - home).mean(-1)
+            return np.abs(step.after.joint_position - home).dot(share)
 
         def speed(step: Step) -> Array:
-            return np.maximum(np.abs(step.after.joint_velocity) - 0.5, 0.0).mean(-1)
+            return np.maximum(np.abs(step.after.joint_velocity) - 0.5, 0.0).dot(share)
 
         return {
             "error": RewardTerm(-1.0, error),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.arrays import components, cos_sin, exp, sqrt, squared_norm
 from robot_rl.robot import RobotState, Start
 from robot_rl.spec import RobotSpec
 from robot_rl.task import RewardTerm, Step, Task
@@ -83,12 +85,12 @@ class Walk(Task):
     def _pose(self, step: Step) -> Array:
         """Mean squared joint displacement from home, rad^2."""
         away = step.after.joint_position - self.spec.home
-        return np.einsum("...i,...i->...", away, away) * (1.0 / self.spec.joints)
+        return squared_norm(away) * (1.0 / self.spec.joints)
 
     def _effort(self, step: Step) -> Array:
         """Mean squared share of the effort limit."""
         share = step.after.joint_effort * self._per_effort
-        return np.einsum("...i,...i->...", share, share) * (1.0 / self.spec.joints)
+        return squared_norm(share) * (1.0 / self.spec.joints)
 
     def terminated(self, state: RobotState, goal: Array) -> Array:
         """Never by itself: the supervisor's tilt and height limits decide what a fall is."""
@@ -122,17 +124,18 @@ class Walk(Task):
 
 def _velocity_tracking(step: Step) -> Array:
     # A sharp peak: a bell is so flat at its top that it leaves the speed a tenth off.
-    velocity, goal = step.after.base_linear_velocity, step.goal
-    dx, dy = velocity[..., 0] - goal[..., 0], velocity[..., 1] - goal[..., 1]
-    return np.exp(-3.0 * np.sqrt(dx * dx + dy * dy))
+    forward, left, _ = components(step.after.base_linear_velocity)
+    goal = components(step.goal)
+    dx, dy = forward - goal[0], left - goal[1]
+    return exp(-3.0 * sqrt(dx * dx + dy * dy))
 
 
 def _turn_tracking(step: Step) -> Array:
-    return np.exp(-2.0 * np.abs(step.after.angular_velocity[..., 2] - step.goal[..., 2]))
+    return exp(-2.0 * abs(components(step.after.angular_velocity)[2] - components(step.goal)[2]))
 
 
 def _vertical_motion(step: Step) -> Array:
-    vertical = step.after.base_linear_velocity[..., 2]
+    vertical = components(step.after.base_linear_velocity)[2]
     return vertical * vertical
 
 
@@ -141,12 +144,12 @@ def _trot(step: Step) -> Array:
 
     Feet are in the order front left, front right, rear left, rear right.
     """
-    down = step.after.contacts > 1.0
-    phase = np.sin(2.0 * np.pi * step.goal[..., 3] * step.after.stamp)[..., None]
+    _, phase = cos_sin(2.0 * np.pi * components(step.goal)[3] * step.after.stamp)
     # While the clock's sine is positive the first diagonal stands. Near its zeros both may: feet land and lift there.
-    stands = phase * _DIAGONAL > -0.1
-    swings = phase * _DIAGONAL < 0.1
-    return ((down & stands) | (~down & swings)).mean(-1)
-
-
-_DIAGONAL = np.array([1.0, -1.0, -1.0, 1.0])
+    up, down = phase > -0.1, phase < 0.1
+    good: Any = 0.0
+    for force, (stands, swings) in zip(
+        components(step.after.contacts), ((up, down), (down, up), (down, up), (up, down)), strict=True
+    ):
+        good = good + ((force > 1.0) & stands | (force <= 1.0) & swings)
+    return 0.25 * good
