@@ -1,0 +1,51 @@
+"""A run on a simulated robot continues where it stopped, bit for bit, in the middle of an episode too."""
+
+import numpy as np
+import pytest
+import torch
+
+from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.make import make_env, make_vector_env
+from robot_rl.training.run import Run
+from robot_rl.training.trainer import TrainerSettings, train
+
+
+def _weights_after(steps, folder, env):
+    """The actor after training to each of `steps` in turn, every time in fresh objects."""
+    run = Run.create(folder, {})
+    for total in steps:
+        environment = env()
+        layout = environment.observation_layout
+        learner = SAC(layout.size, environment.single_action_size, SACSettings(hidden_sizes=(16,)), seed=3)
+        settings = TrainerSettings(
+            total_steps=total, start_steps=60, batch_size=8, replay_capacity=500, checkpoint_interval=10_000,
+            evaluation_interval=0, log_interval=50, seed=3, threads=1,
+        )  # fmt: skip
+        train(environment.env, learner, settings, run)
+        environment.env.close()
+    return torch.cat([p.detach().flatten() for p in learner.actor.parameters()]).numpy()
+
+
+class _Env:
+    """An environment with the one figure that single and vector environments name differently."""
+
+    def __init__(self, env):
+        self.env, self.observation_layout = env, env.observation_layout
+        self.single_action_size = env.task.spec.action.size
+
+
+ENVIRONMENTS = {
+    "one go2": lambda: _Env(make_env("go2", "walk", time_limit=1.5)),
+    "one minitaur": lambda: _Env(make_env("minitaur", "walk", time_limit=1.5)),
+    "three go2": lambda: _Env(make_vector_env("go2", "walk", 3, time_limit=1.5)),
+    "one hand": lambda: _Env(make_env("leap_hand", "rotate_cube")),
+}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_run_stopped_in_the_middle_of_an_episode_goes_on_as_if_it_had_not(name, tmp_path):
+    env = ENVIRONMENTS[name]
+    # 99 and 186 are multiples of three, and no multiple of the 75 steps of an episode.
+    whole = _weights_after([240], tmp_path / "whole", env)
+    parts = _weights_after([99, 186, 240], tmp_path / "parts", env)
+    np.testing.assert_array_equal(parts, whole)
