@@ -69,16 +69,18 @@ def _circle(angles: Sequence[Any]) -> Array:
     return from_components((*cosines, *sines))
 
 
-def _object_cos_sin(state: RobotState, _action: Array, _goal: Array) -> Array:
-    return _circle(_yaw_of_objects(state))
-
-
 def _object_up(state: RobotState, _action: Array, _goal: Array) -> Array:
     return _joined([-rotation.gravity_in_body(item.orientation_xyzw) for item in state.objects.values()])
 
 
-def _object_quarter_turn(state: RobotState, _action: Array, _goal: Array) -> Array:
-    return _circle([4.0 * yaw for yaw in _yaw_of_objects(state)])
+def _object_turn(parts: int) -> Quantity:
+    """The yaw of an object that looks the same after 1/parts of a turn: what is learnt about one part serves all."""
+    return Quantity(
+        "1",
+        ("objects",),
+        lambda state, _action, _goal: _circle([parts * yaw for yaw in _yaw_of_objects(state)]),
+        _object_labels("cos", "sin") if parts == 1 else _object_labels(f"cos_{parts}_yaw", f"sin_{parts}_yaw"),
+    )
 
 
 def _angle_error(state: RobotState, _action: Array, goal: Array) -> Array:
@@ -137,11 +139,9 @@ QUANTITIES: Mapping[str, Quantity] = {
     ),
     # The world's up in the object's frame.
     "object_up": Quantity("1", ("objects",), _object_up, _object_axes("up_x", "up_y", "up_z"), scale=0.3),
-    # The yaw of something that looks the same after a quarter turn.
-    "object_quarter_turn": Quantity(
-        "1", ("objects",), _object_quarter_turn, _object_labels("cos_four_yaw", "sin_four_yaw")
-    ),
-    "object_angle": Quantity("1", ("objects",), _object_cos_sin, _object_labels("cos", "sin")),
+    "object_angle": _object_turn(1),
+    "object_third_turn": _object_turn(3),
+    "object_quarter_turn": _object_turn(4),
     "angle_error": Quantity("1", ("objects",), _angle_error, _object_labels("cos_error", "sin_error")),
 }
 """Everything that an observation can be made of."""

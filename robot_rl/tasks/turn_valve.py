@@ -24,7 +24,8 @@ class TurnValve(Task):
 
     name = "turn_valve"
     goal_labels = ("valve angle rad",)
-    current = ("object_angle", "angle_error")
+    # Three equal arms: for the fingers the valve looks the same after a third of a turn.
+    current = ("object_third_turn", "angle_error")
     history = ("joint_position", "joint_velocity", "previous_action")
     time_limit = 8.0
     reward_needs = ("objects",)
