@@ -354,8 +354,9 @@ def test_the_goal_can_be_given_and_the_rest_of_the_episode_stays_the_same(make):
     sampled, _ = other.reset(seed=0)
     assert env.goal.tolist() == [0.3]
     assert other.goal != 0.3
-    assert np.array_equal(part_of(env, observation, "object_angle"), part_of(other, sampled, "object_angle"))
-    angle = np.arctan2(*part_of(env, observation, "object_angle")[::-1])
+    assert np.array_equal(part_of(env, observation, "object_third_turn"), part_of(other, sampled, "object_third_turn"))
+    x, y, z, w = env.state.objects["valve"].orientation_xyzw
+    angle = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
     assert part_of(env, observation, "angle_error") == pytest.approx(
         [np.cos(0.3 - angle), np.sin(0.3 - angle)], abs=1e-6
     )

@@ -306,9 +306,9 @@ def test_a_given_goal_holds_for_all_copies(make):
     env = make("dclaw", "turn_valve")
     observations, _ = env.reset(seed=0, options={"goal": [0.3]})
     labels = env.observation_layout.labels
-    angle = np.arctan2(*(observations[:, labels.index(f"object_angle[valve.{part}]")] for part in ("sin", "cos")))
+    third = [observations[:, labels.index(f"object_third_turn[valve.{part}_3_yaw]")] for part in ("sin", "cos")]
     error = np.arctan2(*(observations[:, labels.index(f"angle_error[valve.{part}_error]")] for part in ("sin", "cos")))
-    assert np.exp(1j * (angle + error)) == pytest.approx(np.full(3, np.exp(0.3j)), abs=1e-6)
+    assert np.exp(1j * (np.arctan2(*third) + 3 * error)) == pytest.approx(np.full(3, np.exp(0.9j)), abs=1e-5)
 
 
 def test_what_does_not_fit_together_is_refused(robot_spec):
