@@ -50,7 +50,7 @@ class MujocoBatch:
         threads = min(threads or os.cpu_count() or 1, count)
         shares = np.array_split(np.arange(count), threads)
         self._shares = [[int(i) for i in share] for share in shares]
-        self._threads = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._threads = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._shortest_tick = spec.control_dt - 0.5 * spec.simulation.physics_dt
         self._time = np.zeros(count)
         self._raw = np.zeros((count, self.reader.raw_size))
@@ -92,11 +92,11 @@ class MujocoBatch:
             )
         self._applied = np.array(target, dtype=np.float64)
         before = self._time.copy()
-        if self._threads is None:
-            self._advance(self._shares[0])
-        else:
-            for done in [self._threads.submit(self._advance, share) for share in self._shares]:
-                done.result()
+        # This thread works too: one that only waited would have to be woken at every tick.
+        others = [] if self._threads is None else [self._threads.submit(self._advance, s) for s in self._shares[1:]]
+        self._advance(self._shares[0])
+        for other in others:
+            other.result()
         stuck = self._time - before < self._shortest_tick
         if stuck.any():
             raise diverged(self.spec, float(before[stuck][0]))
