@@ -154,12 +154,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that decides how the episode and those after it go on."""
-        if not isinstance(self.robot, Snapshot):
-            raise ConfigurationError(f"robot {self.robot.spec.name!r} cannot be saved in the middle of an episode")
         return {
-            "robot": self.robot.snapshot(),
-            "interaction": self._interaction.snapshot(),
-            "rng": self.np_random.bit_generator.state,
+            **_snapshot(self.robot, self._interaction, self.np_random),
             "tick": self._tick,
             "running": self._running,
         }
@@ -249,12 +245,8 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that decides how the episodes go on."""
-        if not isinstance(self.robot, Snapshot):
-            raise ConfigurationError(f"robot {self.robot.spec.name!r} cannot be saved in the middle of an episode")
         return {
-            "robot": self.robot.snapshot(),
-            "interaction": self._interaction.snapshot(),
-            "rng": self.np_random.bit_generator.state,
+            **_snapshot(self.robot, self._interaction, self.np_random),
             "ticks": self._ticks.copy(),
         }
 
@@ -267,6 +259,13 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         self.np_random.bit_generator.state = snapshot["rng"]
         self.robot.use_rng(self.np_random)  # type: ignore[attr-defined]
         self._ticks[:] = snapshot["ticks"]
+
+
+def _snapshot(robot: Robot | BatchRobot, interaction: Interaction, rng: np.random.Generator) -> dict[str, Any]:
+    """What the single and the vector environment save alike."""
+    if not isinstance(robot, Snapshot):
+        raise ConfigurationError(f"robot {robot.spec.name!r} cannot be saved in the middle of an episode")
+    return {"robot": robot.snapshot(), "interaction": interaction.snapshot(), "rng": rng.bit_generator.state}
 
 
 def _given_goal(task: Task, options: dict[str, Any] | None) -> Array | None:

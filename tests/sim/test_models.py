@@ -4,10 +4,9 @@ import os
 import warnings
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
-
-mujoco = pytest.importorskip("mujoco")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / "sim" / "models"
