@@ -17,10 +17,11 @@ from robot_rl.task import Task
 from robot_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
 
-BACKENDS = ("mujoco",)
+BACKENDS = ("mujoco", "ros")
 """Where a robot can live."""
 
 
@@ -75,11 +76,44 @@ def make_robot(robot: str | Path | RobotSpec, backend: str = "mujoco", noise: bo
     """
     spec = robot_spec(robot)
     _check_backend(backend)
+    if backend == "ros":
+        try:
+            from hardware.ros_robot import RosRobot
+        except ModuleNotFoundError as error:
+            raise missing_package(error, "ros") from error
+        return RosRobot(spec)
     try:
         from sim.mujoco_robot import MujocoRobot
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
     return MujocoRobot(spec, noise=noise)
+
+
+def make_twin(
+    robot: str | Path | RobotSpec,
+    namespace: str = "",
+    lock_step: bool = False,
+    rate: float | None = None,
+    speed: float = 1.0,
+    seed: int = 0,
+) -> Twin:
+    """A simulated robot behind ROS topics; see `hardware.twin`.
+
+    Args:
+        robot: built-in name, path of a YAML file, or a spec.
+        namespace: before all relative topic names.
+        lock_step: whether it waits for a command after each reading.
+        rate: Hz of its readings, where it does not wait; divides the physics rate.
+        speed: of its clock against the wall's.
+        seed: of sensor noise and random faults.
+    """
+    spec = robot_spec(robot)
+    try:
+        from hardware.twin import Twin, TwinSettings, twin_spec
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "ros") from error
+    simulated = make_robot(twin_spec(spec, lock_step, rate))
+    return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed))
 
 
 def make_batch(

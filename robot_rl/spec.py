@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.ros_spec import RosSpec, read_ros
 from robot_rl.section import Section
 
 Array = NDArray[np.floating]
@@ -36,6 +37,7 @@ SENSORS = (
 
 FLOATING_ONLY = ("orientation", "angular_velocity", "linear_acceleration", "base_position", "base_linear_velocity")
 RESPONSES = ("off", "warn", "clamp", "stop")
+STOPS = ("hold", "damp", "limp")
 BUILTIN = Path(__file__).parent / "robots"
 
 
@@ -99,6 +101,8 @@ class SafetySpec:
     height: str
     height_limit: float
     """m, lowest base height; used where the height is known."""
+    stop: str
+    """What the joints do when the robot is stopped: hold their position, damp motion, or go limp."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class RobotSpec:
     action: ActionSpec
     simulation: SimulationSpec
     safety: SafetySpec
+    ros: RosSpec
     source: str
     """The file this spec was read from, as given."""
     digest: str
@@ -227,6 +232,7 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
         action=_action(top.section("action"), names, columns),
         simulation=_simulation(top.section("simulation"), control_rate, feet, base, objects, folder),
         safety=_safety(top.section("safety", {}), _frozen(columns["velocity_limit"] / control_rate), base),
+        ros=read_ros(top.section("ros", {}), control_rate),
         source=source,
         digest=hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest(),
         **columns,
@@ -391,6 +397,7 @@ def _safety(section: Section, default_step: Array, base: str) -> SafetySpec:
         tilt_limit=section.number("tilt_limit", 1.0, above=0.0),
         height=section.choice("height", ("off", "warn", "stop"), "off"),
         height_limit=section.number("height_limit", 0.0),
+        stop=section.choice("stop", STOPS, "damp" if floating else "hold"),
     )
     section.finish()
     return spec

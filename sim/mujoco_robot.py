@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mujoco
@@ -84,6 +85,28 @@ class MujocoRobot:
 
     def close(self) -> None:
         """Does nothing: memory goes with the object."""
+
+    def drive(self, mode: str, dead: Sequence[str] = ()) -> None:
+        """Switches the motors, as a robot's own motor controller would.
+
+        Args:
+            mode: what a command means from now on: position (rad), velocity (rad/s) or effort (N m); or damp (motors
+                resist motion only) or limp (no torque), where commands mean nothing.
+            dead: joints without torque in any mode.
+        """
+        # Force of an actuator = gain * command + bias . (1, position, velocity).
+        kp, kd, one = self.spec.kp, self.spec.kd, np.ones(self.spec.joints)
+        gain, stiffness, damping = {
+            "position": (kp, kp, kd),
+            "velocity": (kd, 0 * kp, kd),
+            "effort": (one, 0 * kp, 0 * kd),
+            "damp": (0 * kp, 0 * kp, kd),
+            "limp": (0 * kp, 0 * kp, 0 * kd),
+        }[mode]
+        alive = np.array([joint not in dead for joint in self.spec.joint_names])
+        self.model.actuator_gainprm[:, 0] = gain * alive
+        self.model.actuator_biasprm[:, 1] = -stiffness * alive
+        self.model.actuator_biasprm[:, 2] = -damping * alive
 
     def snapshot(self) -> dict[str, Any]:
         """MuJoCo's integration state, derived readings and the command in force."""

@@ -1,0 +1,83 @@
+"""Whether a stream of stamped messages is alive: not old, not repeated, not jumping in time, not frozen.
+
+The clocks of robot and computer need not agree. What is known is that no message arrives before it is sent, so the
+quickest message of the last minutes tells their difference, and a message is late by how much longer it took.
+"""
+
+from __future__ import annotations
+
+import math
+
+from robot_rl.errors import InvalidInput
+
+_WINDOW = 60.0
+"""s over which the quickest message is sought; longer would let clocks drift apart."""
+
+
+class Freshness:
+    """Judges one topic's messages as they arrive; all times in s."""
+
+    def __init__(self, timeout: float, paced: bool = True) -> None:
+        """Makes a judge that has seen nothing yet.
+
+        Args:
+            timeout: s by which a message may be late, and during which a sensor that never rests may rest.
+            paced: whether the sender's clock runs as fast as ours; a simulator's may not.
+        """
+        self._timeout = timeout
+        self._paced = paced
+        self._stamp = -math.inf
+        self._quickest = math.inf
+        self._quickest_before = math.inf
+        self._window_end = -math.inf
+        self._content: object = None
+        self._content_since = -math.inf
+
+    def check(self, stamp: float, received: float) -> float:
+        """Takes in one message.
+
+        Args:
+            stamp: of the sender's clock.
+            received: of our clock.
+
+        Returns:
+            How much longer it took than the quickest one; 0 where the sender is not paced.
+
+        Raises:
+            InvalidInput: it is old, repeats, or is from another time.
+        """
+        if stamp == self._stamp:
+            raise InvalidInput("repeats the stamp of the message before")
+        if stamp < self._stamp:
+            raise InvalidInput(f"is stamped {self._stamp - stamp:.3f} s before the message before")
+        late = 0.0
+        if self._paced:
+            took = received - stamp
+            quickest = min(self._quickest, self._quickest_before)
+            if quickest < math.inf:
+                if took < quickest - self._timeout:
+                    raise InvalidInput(f"is stamped {quickest - took:.3f} s ahead of the robot's clock so far")
+                late = max(0.0, took - quickest)
+                if late > self._timeout:
+                    raise InvalidInput(f"is {late:.3f} s old")
+            if received > self._window_end:
+                self._quickest_before, self._quickest = self._quickest, math.inf
+                self._window_end = received + _WINDOW
+            self._quickest = min(self._quickest, took)
+        self._stamp = stamp
+        return late
+
+    def check_moving(self, content: object, received: float) -> None:
+        """Refuses a sensor that never rests, such as an IMU, when it gives the very same numbers for too long.
+
+        Args:
+            content: of the message, comparable.
+            received: of our clock.
+
+        Raises:
+            InvalidInput: it has been the same for longer than the timeout.
+        """
+        if content != self._content:
+            self._content, self._content_since = content, received
+        elif received - self._content_since > self._timeout:
+            raise InvalidInput(f"is frozen: the same numbers for {received - self._content_since:.3f} s")

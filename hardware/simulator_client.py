@@ -1,0 +1,76 @@
+"""Asks a simulator on the other side for what no robot can do: to begin an episode anywhere, at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from robot_rl.errors import RobotFault, RobotTimeout
+from robot_rl.robot import Start
+from robot_rl.spec import RobotSpec
+
+NODE = "twin"
+"""Name of the simulator's node, in the robot's namespace."""
+_TIMEOUT = 10.0
+"""s."""
+
+
+class SimulatorClient:
+    """Services of the twin; `present` is False where a real robot answers."""
+
+    def __init__(self, node: Node) -> None:
+        """Args: node: to call with; its executor runs in another thread."""
+        self._set = node.create_client(SetParametersAtomically, f"{NODE}/set_parameters_atomically")
+        self._reset = node.create_client(Trigger, f"{NODE}/reset")
+
+    @property
+    def present(self) -> bool:
+        """Whether a simulator offers them."""
+        return self._reset.service_is_ready() and self._set.service_is_ready()
+
+    def reset(self, start: Start, seed: int, spec: RobotSpec) -> float:
+        """Begins an episode.
+
+        Args:
+            start: where.
+            seed: of the sensors' noise.
+            spec: the robot; joints go by name.
+
+        Returns:
+            s, the simulator's time of the first reading.
+
+        Raises:
+            RobotFault: the simulator refused.
+            RobotTimeout: it did not answer.
+        """
+        wanted = {
+            "joint_position": dict(zip(spec.joint_names, map(float, start.joint_position), strict=True)),
+            "base_yaw": float(start.base_yaw),
+            "object_yaw": {name: float(yaw) for name, yaw in start.object_yaw.items()},
+            "seed": seed,
+        }
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=json.dumps(wanted))
+        request = SetParametersAtomically.Request(parameters=[Parameter(name="start", value=value)])
+        result = _answer(self._set, request, "set the start").result
+        if not result.successful:
+            raise RobotFault(f"the simulator refused the start: {result.reason}")
+        answer = _answer(self._reset, Trigger.Request(), "reset")
+        if not answer.success:
+            raise RobotFault(f"the simulator did not reset: {answer.message}")
+        return float(answer.message)
+
+
+def _answer(client: Any, request: Any, what: str) -> Any:
+    done = threading.Event()
+    future = client.call_async(request)
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(_TIMEOUT):
+        client.remove_pending_request(future)
+        raise RobotTimeout(f"the simulator did not {what} within {_TIMEOUT:g} s")
+    return future.result()

@@ -1,0 +1,265 @@
+"""Puts a robot's topics together into one RobotState."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from geometry_msgs.msg import WrenchStamped
+from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Imu, JointState
+
+from hardware import messages
+from hardware.freshness import Freshness
+from robot_rl.arrays import frozen
+from robot_rl.errors import InvalidInput, RobotTimeout
+from robot_rl.robot import RobotState
+from robot_rl.spec import RobotSpec
+
+Array = NDArray[np.floating]
+
+IMU_SENSORS = ("orientation", "angular_velocity", "linear_acceleration")
+BASE_SENSORS = ("base_position", "base_linear_velocity")
+
+
+class Reading(NamedTuple):
+    """The newest good message of one topic."""
+
+    stamp: float
+    """s, of the robot's clock."""
+    received: float
+    """s, of ours."""
+    late: float
+    """s it took longer than the quickest."""
+    value: Any
+
+
+class StateReceiver:
+    """Listens to all topics of a robot.
+
+    A message that is refused does not replace the one before, so a stream of bad ones ends as a state that is too old;
+    the error then says why they were refused.
+
+    Attributes:
+        topics: full name of each topic that the robot's sensors need, by a short name.
+        refused: the last reason for refusing a message, by the same names.
+        refusals: how many were refused so far.
+        on_joints: called with position and velocity, each (n,), at every good joint state, in the thread that receives.
+    """
+
+    def __init__(self, spec: RobotSpec, node: Node, paced: bool = True) -> None:
+        """Subscribes.
+
+        Args:
+            spec: the robot.
+            node: to subscribe with.
+            paced: whether the robot's clock runs as ours; False for a simulator that waits.
+        """
+        self.spec = spec
+        self.topics: dict[str, str] = {}
+        self.types: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        self.refusals = 0
+        self._node = node
+        self._paced = paced
+        self._changed = threading.Condition()
+        self._readings: dict[str, Reading] = {}
+        self._order = messages.JointOrder(spec.joint_names)
+        ros, sensors = spec.ros, spec.sensors
+        self._add("joint_states", JointState, ros.joint_states, partial(messages.read_joints, order=self._order))
+        if any(name in sensors for name in IMU_SENSORS):
+            self._add("imu", Imu, ros.imu, messages.read_imu, never_rests=True)
+        if "contacts" in sensors:
+            for foot in spec.feet:
+                topic = ros.contacts.format(foot=foot)
+                self._add(f"contact {foot}", WrenchStamped, topic, messages.read_contact)
+        if "objects" in sensors:
+            for name in spec.objects:
+                self._add(f"object {name}", Odometry, ros.objects.format(object=name), messages.read_object)
+        self.on_joints: Callable[[Array, Array], None] | None = None
+        self._base_needed = any(name in sensors for name in BASE_SENSORS)
+        if spec.base == "floating":
+            self._add("odometry", Odometry, ros.odometry, messages.read_base)
+        self._needed = [name for name in self.topics if name != "odometry" or self._base_needed]
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What its states hold: the spec's sensors, and the base's motion once odometry has come."""
+        return frozenset({*self.spec.sensors, *(BASE_SENSORS if "odometry" in self._readings else ())})
+
+    def wait_ready(self, timeout: float) -> None:
+        """Waits until every topic has given a good message; then a little for odometry, if somebody sends it.
+
+        Raises:
+            RobotTimeout: some did not; lists them, and what can be seen instead.
+        """
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while missing := [name for name in self._needed if name not in self._readings]:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise RobotTimeout(self._absence(missing, timeout))
+                self._changed.wait(min(left, 0.1))
+            deadline = min(deadline, time.monotonic() + 1.0)
+            while "odometry" in self.topics and "odometry" not in self._readings:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._node.count_publishers(self.topics["odometry"]):
+                    break
+                self._changed.wait(min(left, 0.1))
+
+    def wait_for(self, stamp: float, timeout: float) -> None:
+        """Waits until every topic has a message of that moment or later, for robots whose clock is not ours.
+
+        Raises:
+            RobotTimeout: it did not come.
+        """
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while waiting := [name for name in self._live() if self._readings[name].stamp < stamp - 1e-6]:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise RobotTimeout(
+                        f"robot {self.spec.name!r}: no {', '.join(waiting)} of robot time {stamp:.3f} s "
+                        f"after waiting {timeout:g} s{self._reasons(waiting)}"
+                    )
+                self._changed.wait(left)
+
+    @property
+    def stamp(self) -> float:
+        """s, of the newest joint state."""
+        return self._readings["joint_states"].stamp
+
+    def read(self, applied: Array, epoch: float) -> tuple[RobotState, float]:
+        """The newest state, if it is fresh.
+
+        Args:
+            applied: (n,), the command in force.
+            epoch: s, the stamp that counts as 0.
+
+        Returns:
+            The state, and its age in s: of its oldest part, counted from the moment a message sent at once would have
+            arrived.
+
+        Raises:
+            RobotTimeout: a topic has been silent, or sending nothing good, for longer than `ros.state_timeout`.
+        """
+        with self._changed:
+            readings = dict(self._readings)
+        now = time.monotonic()
+        age = 0.0
+        for name in self._live():
+            reading = readings[name]
+            part = now - reading.received + reading.late
+            if self._paced and part > self.spec.ros.state_timeout:
+                raise RobotTimeout(
+                    f"robot {self.spec.name!r}: {self.topics[name]} is {part:.3f} s old, allowed "
+                    f"{self.spec.ros.state_timeout:g} s (ros.state_timeout){self._reasons([name])}"
+                )
+            age = max(age, part)
+        return self._state(readings, applied, epoch), age
+
+    def _state(self, readings: Mapping[str, Reading], applied: Array, epoch: float) -> RobotState:
+        position, velocity, effort = readings["joint_states"].value
+        found: dict[str, Any] = {
+            "stamp": readings["joint_states"].stamp - epoch,
+            "joint_position": frozen(position),
+            "joint_velocity": frozen(velocity),
+            "joint_effort": None if effort is None else frozen(effort),
+            "applied": applied,
+        }
+        if "imu" in readings:
+            parts = zip(
+                ("orientation_xyzw", "angular_velocity", "linear_acceleration"), readings["imu"].value, strict=True
+            )
+            found |= {name: frozen(value) for name, value in parts}
+        if "odometry" in readings:
+            found |= {name: frozen(v) for name, v in zip(BASE_SENSORS, readings["odometry"].value, strict=True)}
+        if "contacts" in self.spec.sensors:
+            found["contacts"] = frozen(np.array([readings[f"contact {foot}"].value for foot in self.spec.feet]))
+        if "objects" in self.spec.sensors:
+            found["objects"] = {name: readings[f"object {name}"].value for name in self.spec.objects}
+        return RobotState(**found)
+
+    def _live(self) -> list[str]:
+        return [name for name in self.topics if name in self._readings]
+
+    def _add(self, name: str, kind: type, topic: str, read: Callable[[Any], Any], never_rests: bool = False) -> None:
+        reliable = self.spec.ros.reliability == "reliable" or not self._paced
+        quality = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=5,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        freshness = Freshness(self.spec.ros.state_timeout, self._paced)
+
+        def take(message: Any) -> None:
+            received = time.monotonic()
+            try:
+                value = read(message)
+                stamp = messages.seconds(message.header.stamp)
+                late = freshness.check(stamp, received)
+                if never_rests:
+                    freshness.check_moving(message.angular_velocity, received)
+            except InvalidInput as error:
+                with self._changed:
+                    self.refused[name] = str(error)
+                    self.refusals += 1
+                return
+            with self._changed:
+                self._readings[name] = Reading(stamp, received, late, value)
+                self._changed.notify_all()
+            if self.on_joints is not None and name == "joint_states":
+                self.on_joints(value[0], value[1])
+
+        subscription = self._node.create_subscription(kind, topic, take, quality)
+        self.topics[name] = subscription.topic_name
+        self.types[name] = _type_name(kind)
+
+    def _reasons(self, names: list[str]) -> str:
+        said = [f"{self.topics[name]} {self.refused[name]}" for name in names if name in self.refused]
+        return f"; last refused: {'; '.join(said)}" if said else ""
+
+    def _absence(self, missing: list[str], timeout: float) -> str:
+        """Why the robot cannot be read: each topic, and what there is instead."""
+        lines = [self._fault_of(name) for name in missing]
+        own = (self._node.get_name(), self._node.get_namespace())
+        seen = sorted(
+            topic
+            for topic, _ in self._node.get_topic_names_and_types()
+            if topic not in ("/rosout", "/parameter_events")
+            and any((p.node_name, p.node_namespace) != own for p in self._node.get_publishers_info_by_topic(topic))
+        )
+        around = (
+            f"topics seen: {', '.join(seen)}"
+            if seen
+            else "no topics seen at all; is the robot on, and ROS_DOMAIN_ID the same on both sides?"
+        )
+        return f"robot {self.spec.name!r} did not answer within {timeout:g} s: {'; '.join(lines)}; {around}"
+
+    def _fault_of(self, name: str) -> str:
+        """Why nothing usable came on one topic."""
+        topic, wanted = self.topics[name], self.types[name]
+        if name in self.refused:
+            return f"{topic} is sent, but every message is refused: it {self.refused[name]}"
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        others = [p.topic_type for p in publishers if p.topic_type != wanted]
+        if others:
+            return f"{topic} has the type {others[0]}, expected {wanted}"
+        if publishers:
+            sent = publishers[0].qos_profile.reliability.name.lower()
+            return (
+                f"{topic} has a publisher but nothing arrives; it sends {sent}, "
+                f"ros.reliability here is {self.spec.ros.reliability}"
+            )
+        return f"{topic} ({wanted}) has no publisher"
+
+
+def _type_name(kind: type) -> str:
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"

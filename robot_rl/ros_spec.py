@@ -1,0 +1,61 @@
+"""The `ros` section of a robot's file: the topics on which it speaks and listens, and how soon silence is a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robot_rl.section import Section
+
+COMMAND_KINDS = ("position", "velocity", "effort", "trajectory")
+
+
+@dataclass(frozen=True)
+class RosSpec:
+    """Topics are relative to the robot's namespace unless they begin with a slash."""
+
+    command: str
+    """position, velocity or effort: std_msgs/Float64MultiArray, as ros2_control's forward command controllers take it,
+    in the robot's joint order. trajectory: trajectory_msgs/JointTrajectory, one point, joints by name."""
+    command_topic: str
+    joint_states: str
+    """sensor_msgs/JointState."""
+    imu: str
+    """sensor_msgs/Imu."""
+    odometry: str
+    """nav_msgs/Odometry, twist in the base frame."""
+    contacts: str
+    """geometry_msgs/WrenchStamped of one foot; `{foot}` stands for its name."""
+    objects: str
+    """nav_msgs/Odometry of one object, twist in its own frame; `{object}` stands for its name."""
+    reliability: str
+    """Of the subscriptions: best_effort (meets publishers of both kinds) or reliable."""
+    state_timeout: float
+    """s without a fresh reading until the state counts as lost."""
+    command_timeout: float
+    """s without a command until the robot's side stops by itself."""
+    connect_timeout: float
+    """s to wait for all topics at the start."""
+
+
+def read_ros(section: Section, control_rate: float) -> RosSpec:
+    """Checks the section; every key has a default, so that any robot can be put on ROS as it is.
+
+    Args:
+        section: may be empty.
+        control_rate: Hz.
+    """
+    spec = RosSpec(
+        command=section.choice("command", COMMAND_KINDS, "position"),
+        command_topic=section.text("command_topic", "commands"),
+        joint_states=section.text("joint_states", "joint_states"),
+        imu=section.text("imu", "imu"),
+        odometry=section.text("odometry", "odom"),
+        contacts=section.text("contacts", "contacts/{foot}"),
+        objects=section.text("objects", "objects/{object}"),
+        reliability=section.choice("reliability", ("best_effort", "reliable"), "best_effort"),
+        state_timeout=section.number("state_timeout", max(0.1, 2.0 / control_rate), above=0.0),
+        command_timeout=section.number("command_timeout", max(0.1, 3.0 / control_rate), above=0.0),
+        connect_timeout=section.number("connect_timeout", 8.0, above=0.0),
+    )
+    section.finish()
+    return spec
