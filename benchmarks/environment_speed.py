@@ -10,7 +10,8 @@ turn, hold still. The smallest time is the one with the least of other programs 
 Rows: `physics` is `data.ctrl[:] = command; mj_step(model, data, substeps)` and no more, `robot` is `MujocoRobot.step`
 (command check, physics, sensors, noise), `env` is `RobotEnv.step` (action map, supervisor, reward, observation too).
 For the batch, `one thread` and `all cores` are `MujocoBatch.step`, `vector env` is `RobotVectorEnv.step` on all cores,
-and two rows of bare physics, each thread left alone with its copies for the whole block, say what the machine gives.
+`single env` is `RobotEnv.step` beside it, and two rows of bare physics, each thread left alone with its copies for the
+whole block, say what the machine gives.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def single(name: str, blocks: int, steps: int) -> dict[str, Any]:
 
 
 def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
-    """A batch on one thread and on all cores.
+    """A batch on one thread and on all cores, and a vector environment beside a single one.
 
     Args:
         name: of a built-in robot.
@@ -149,7 +150,8 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
         count: copies.
 
     Returns:
-        us per copy and tick by row, and `speedup` of all cores over one thread by row.
+        us per copy and tick by row, and `speedup` of all cores over one thread, and of the vector environment over the
+        single one.
     """
     spec = load_robot(name)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -162,6 +164,18 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
         env.step(action)
     saved = env.snapshot()
     commands = [JointCommand(env.step(action)[4]["applied"]) for action in actions[WARM_UP:]]
+
+    one = RobotEnv(MujocoRobot(spec), TASKS[TASK_OF[name]](spec))
+    one.reset(seed=0)
+    for action in actions[:WARM_UP, 0]:
+        one.step(action)
+    saved_one = one.snapshot()
+
+    def single_env() -> None:
+        for action in actions[WARM_UP:].reshape(-1, spec.action.size):
+            *_, terminated, truncated, _ = one.step(action)
+            if terminated or truncated:
+                one.restore(saved_one)
 
     def batch_steps(robots: MujocoBatch) -> Row:
         return lambda: robots.restore(saved["robot"]), lambda: [robots.step(command) for command in commands]
@@ -181,6 +195,7 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
             "physics, all": physics_on(cores),
             "one thread": batch_steps(alone),
             "all cores": batch_steps(together),
+            "single env": (lambda: one.restore(saved_one), single_env),
             "vector env": (lambda: env.restore(saved), lambda: [env.step(action) for action in actions[WARM_UP:]]),
         },
         blocks,
@@ -190,9 +205,9 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
     for robots in (alone, together, env):
         robots.close()
 
-    def speedup(one: str, every: str) -> dict[str, float]:
-        best = times[one].min() / times[every].min()
-        return {**spread(times[one] / times[every]), "of_min": float(best)}
+    def speedup(slow: str, fast: str) -> dict[str, float]:
+        best = times[slow].min() / times[fast].min()
+        return {**spread(times[slow] / times[fast]), "of_min": float(best)}
 
     return {
         "cores": cores,
@@ -201,6 +216,7 @@ def batch(name: str, blocks: int, steps: int, count: int) -> dict[str, Any]:
         "speedup": {
             "physics, all": speedup("physics, one", "physics, all"),
             "all cores": speedup("one thread", "all cores"),
+            "vector env": speedup("single env", "vector env"),
         },
     }
 
