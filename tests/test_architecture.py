@@ -51,6 +51,11 @@ def test_the_learners_load_no_simulator():
     assert found & {"mujoco", "sim", "hardware", "policies"} == set()
 
 
+def test_finite_problems_are_solved_with_numpy_alone():
+    names = ("mdp", "values", "composition", "goals")
+    assert loaded("\n".join(f"import robot_rl.algorithms.tabular.{name}" for name in names)) == set()
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "robot_rl").rglob("*.py")), ids=lambda path: path.stem)
 def test_every_module_says_what_it_is(path):
     text = path.read_text(encoding="utf-8").lstrip()
