@@ -69,3 +69,11 @@ def test_the_task_on_the_page_runs():
 
 def test_the_first_lines_of_python_on_the_front_page_run():
     exec(blocks("README.md", "python")[0], {})
+
+
+def test_the_composition_on_the_page_is_exact():
+    names = {}
+    exec(blocks("docs/composition.md", "python")[0], names)
+    assert abs(names["exact"] - names["alone"]).max() < 1e-9
+    assert (names["average"] - names["bound"] < names["alone"]).all()
+    assert (names["alone"] < names["average"]).all()
