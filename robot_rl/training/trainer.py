@@ -31,6 +31,7 @@ from robot_rl.training.checkpoint import (
     save_checkpoint,
 )
 from robot_rl.training.collector import Collector, Environment, Episode
+from robot_rl.training.memory import keep_freed_memory
 from robot_rl.training.metrics import MetricsLog, mean_metrics
 from robot_rl.training.progress import Progress
 from robot_rl.training.replay import Replay
@@ -174,6 +175,7 @@ class Trainer:
         """Runs the loop to its end or to the first signal."""
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
+        keep_freed_memory()
         metrics_size = self._resume()
         log = None
         if self.run is not None:
