@@ -207,8 +207,11 @@ class StateReceiver:
                     f"{self.spec.ros.state_timeout:g} s (ros.state_timeout){self._reasons([name])}"
                 )
             age = max(age, part)
+        return self._state(readings, applied, epoch), age
+
+    def _state(self, readings: Mapping[str, Reading], applied: Array, epoch: float) -> RobotState:
         values = {name: reading.value for name, reading in readings.items()}
-        return state_of(self.spec, readings["joint_states"].stamp - epoch, values, applied), age
+        return state_of(self.spec, readings["joint_states"].stamp - epoch, values, applied)
 
     def _live(self) -> list[str]:
         return [name for name in self.topics if name in self._readings]
