@@ -72,6 +72,13 @@ def _parameters(words):
     return dict(text.split(":=") for flag, text in pairs if flag == "-p")
 
 
+def test_the_page_names_every_argument():
+    rows = re.findall(r"^\| (`.*?`) \| ([a-z, ]+) \|", (ROOT / "docs" / "launch.md").read_text(), re.MULTILINE)
+    page = {(word, file) for words, files in rows for word in re.findall(r"`(\w+)`", words) for file in
+            (LAUNCHES if files == "all" else files.split(", "))}  # fmt: skip
+    assert page == {(argument, name) for name, launch in LAUNCHES.items() for argument in launch.arguments}
+
+
 def test_a_recording_lies_beside_what_is_recorded():
     twin, record = programs("twin", {"namespace": "left", "record": "bags/new"})
     assert (twin.leads, record.leads) == (True, False)
