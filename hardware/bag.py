@@ -84,6 +84,7 @@ class Bag:
             self.unfinished = []
         if not self.files and not self.unfinished:
             raise ConfigurationError(f"there is no bag at {path}: expected an MCAP file, or a folder with some")
+        self._spans: dict[Path, tuple[int, int]] = {}
         self.types = MessageTypes()
         self._policy = PolicyMessages(self.types)
 
@@ -107,6 +108,8 @@ class Bag:
         """
         last: dict[str, int] = {}
         for path in self.files if files is None else files:
+            if (start is not None or stop is not None) and not self._overlaps(path, start, stop):
+                continue
             before = dict(last)
             with _reading(path) as reader:
                 wanted = [c for c in reader.connections if topics is None or c.topic in topics]
@@ -114,6 +117,14 @@ class Bag:
                     if time > before.get(connection.topic, -1):
                         last[connection.topic] = time
                         yield Record(time, connection.topic, connection.msgtype, bytes(content))
+
+    def _overlaps(self, path: Path, start: int | None, stop: int | None) -> bool:
+        """Whether a file has anything of that time; a bag of many files is else opened far too often."""
+        if path not in self._spans:
+            with _reading(path) as reader:
+                self._spans[path] = reader.start_time, reader.end_time
+        begins, ends = self._spans[path]
+        return (start is None or ends > start) and (stop is None or begins < stop)
 
     def kinds(self) -> dict[str, str]:
         """Type of each topic."""

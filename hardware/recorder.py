@@ -38,6 +38,8 @@ BEFORE = 1_000_000_000
 """ns: messages of this time before an episode belong to it, and the newest of each topic."""
 AFTER = 500_000_000
 """ns after an episode that still belong to it."""
+_PATIENCE = 1_000_000_000
+"""ns more to wait for messages of that time."""
 _PAUSE = 0.005
 """s between two looks into the queue; the control loop never waits for a lock of ours."""
 _BREATH = 0.0005
@@ -72,7 +74,12 @@ class _Tick(NamedTuple):
 
 class _End(NamedTuple):
     time: int
+    part: bool
     about: Mapping[str, Any]
+
+
+class _Close(NamedTuple):
+    """Nothing more comes."""
 
 
 class Recorder:
@@ -132,18 +139,20 @@ class Recorder:
         }
         self.fault = ""
         self.lost = 0
+        self._lost_before = 0
         self._memory = memory
-        self._queue: deque[Record | _Begin | _Tick | _End] = deque()
+        self._queue: deque[Record | _Begin | _Tick | _End | _Close] = deque()
         # Each of these two is written by one thread only, so no lock is needed.
         self._taken_in = 0
         self._worked_off = 0
         self._number = 0
-        self._running = False
-        self._closing = False
+        self._running = self._part = False
+        self._closing = self._last = False
         self._failure: BaseException | None = None
         self._recent: deque[Record] = deque()
         self._newest: dict[str, Record] = {}
         self._until = 0
+        self._latest = 0
         self._thread = threading.Thread(target=self._work, name="recorder")
         self._thread.start()
 
@@ -195,29 +204,31 @@ class Recorder:
         if self._running:
             self._running = False
             about = {"reason": reason, "stamp": None if math.isnan(stamp) else stamp}
-            self._queue.append(_End(time.time_ns(), about))
+            self._queue.append(_End(time.time_ns(), self._part, about))
 
     def begin_part(self) -> None:
         """Begins a file that holds topics only, for recordings without episodes; one that is open ends."""
         self._begin(True, {})
 
-    def message(self, topic: str, kind: str, content: bytes) -> None:
+    def message(self, topic: str, kind: str, content: bytes, moment: int | None = None) -> None:
         """Records a message as it came over the wire.
 
         Args:
             topic: full name.
             kind: type, such as `sensor_msgs/msg/Imu`.
             content: its bytes.
+            moment: ns since 1970, when it arrived; now by default.
         """
         if self._has_room():
             self._taken_in += len(content)
-            self._queue.append(Record(time.time_ns(), topic, kind, content))
+            self._queue.append(Record(moment or time.time_ns(), topic, kind, content))
 
     def close(self) -> None:
         """Completes the file in hand and ends the thread; may be called any number of times."""
         if not self._closing:
             self.end_episode("the recording was closed")
             self._closing = True
+            self._queue.append(_Close())
         if self._thread is not threading.current_thread():
             self._thread.join()
         if self._failure is not None:
@@ -227,7 +238,7 @@ class Recorder:
     def _begin(self, part: bool, about: Mapping[str, Any]) -> None:
         self.end_episode("the next one began")
         self._number += 1
-        self._running = True
+        self._running, self._part = True, part
         event = {"event": "part" if part else "begin", "number": self._number, **self._about, **about}
         self._queue.append(_Begin(time.time_ns(), self._number, part, event))
 
@@ -241,34 +252,44 @@ class Recorder:
 
     def _work(self) -> None:
         try:
-            while not self._is_over():
+            while not self._is_over:
+                if not threading.main_thread().is_alive():
+                    self.close()  # a program that ended without doing so
                 self._work_off_queue()
-                if self._until and time.time_ns() >= self._until:
-                    self._finish()
                 time.sleep(_PAUSE)
         except BaseException as error:  # raised again by `close`
             self._failure = error
             self._writer.discard()
 
+    @property
     def _is_over(self) -> bool:
-        """Whether all is written, and nothing more will come."""
-        closing = self._closing or not threading.main_thread().is_alive()
-        if closing and self._writer.open and not self._until and not self._queue:
-            self._until = time.time_ns() + AFTER  # a program that ended without closing
-        return closing and not self._queue and not self._writer.open
+        """Whether all is written; topics may go on talking."""
+        return self._last and not self._writer.open
 
     def _work_off_queue(self) -> None:
         worked = 0
-        while self._queue:
-            self._handle(self._queue.popleft())
-            worked += 1
+        while not self._is_over:
+            if self._until and self._is_due():
+                self._finish()
+            if not self._queue:
+                return
+            item = self._queue.popleft()
+            self._handle(item)
+            worked += 4 if isinstance(item, _Tick) else 1  # messages
+            waiting = len(self._queue)
             # A long queue has to be caught up with.
-            if worked % (4 if len(self._queue) < 1000 else 64) == 0:
+            if not self._closing and worked >= (4 if waiting < 100 else 16 if waiting < 1000 else 64):
+                worked = 0
                 time.sleep(_BREATH)
 
-    def _handle(self, item: Record | _Begin | _Tick | _End) -> None:
+    def _is_due(self) -> bool:
+        """Whether what belongs to the ended episode has come; on a busy machine messages are handed over late."""
+        return self._latest >= self._until or time.time_ns() >= self._until + _PATIENCE
+
+    def _handle(self, item: Record | _Begin | _Tick | _End | _Close) -> None:
         if isinstance(item, Record):
             self._worked_off += len(item.content)
+            self._latest = max(self._latest, item.time)
             self._keep(item)
             self._write(item)
         elif isinstance(item, _Tick):
@@ -280,9 +301,14 @@ class Recorder:
             self._mark(item.time, item.about)
             for record in self._before(item):
                 self._write(record)
+        elif isinstance(item, _Close):
+            self._last = True
         else:
-            self._mark(item.time, {"event": "end", "lost": self.lost, **item.about})
+            lost, self._lost_before = self.lost - self._lost_before, self.lost
+            self._mark(item.time, {"event": "end", "lost": lost, **item.about})
             self._until = item.time + AFTER
+            if item.part or not self._latest:
+                self._finish()
 
     def _mark(self, moment: int, about: Mapping[str, Any]) -> None:
         kind, content = self._messages.of_episode(about)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +79,10 @@ class TopicTap:
         published = {topic for topic in self._sensors if self._node.count_publishers(topic)}
         return published - self.heard
 
-    def _take(self, topic: str, kind: str, content: bytes) -> None:
+    def _take(self, topic: str, kind: str, content: bytes, about: Mapping[str, int]) -> None:
         self.heard.add(topic)
-        self._recorder.message(topic, kind, content)
+        # The time of its arrival on this machine: on a busy one it waits in a queue until it gets here.
+        self._recorder.message(topic, kind, content, about["received_timestamp"])
 
     def _wanted(self, topic: str, kind: str) -> bool:
         if self._only:
@@ -113,7 +113,12 @@ class TopicTap:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
-        self._node.create_subscription(message_class(kind), topic, partial(self._take, topic, kind), quality, raw=True)
+
+        def take(content: bytes, about: Mapping[str, int]) -> None:
+            self._take(topic, kind, content, about)
+
+        listen: Any = take  # rclpy passes the second argument where there is one; its types do not say so
+        self._node.create_subscription(message_class(kind), topic, listen, quality, raw=True)
         self.recorded.add(topic)
 
 
@@ -142,6 +147,7 @@ class TopicRecording:
         self.spec = spec
         self._part = part
         self._ended = False
+        self.seen = "stopped before it looked"
         self.recorder = Recorder(folder, spec, namespace=namespace)
         self._session = RosSession("recorder", namespace)
         try:

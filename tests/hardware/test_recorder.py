@@ -150,6 +150,8 @@ def test_memory_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path) -> N
     assert recorder.lost > 0
     assert written >= 100_000 // len(content)
     assert written + recorder.lost == 2000
+    _, end = (json.loads(m.data) for m in of("/policy/episode", read(tmp_path / "bag" / "episode_00001.mcap")))
+    assert end["lost"] == recorder.lost
 
 
 def test_recording_a_tick_takes_next_to_no_time(recorder: Recorder) -> None:
@@ -241,6 +243,14 @@ def test_a_damaged_bag_is_an_error_of_one_line(tmp_path: Path, capsys: pytest.Ca
     path.write_bytes(path.read_bytes()[:500])
     assert main(["info", str(path)]) == 2
     assert "part_00001.mcap" in capsys.readouterr().err
+
+
+def test_a_bag_is_read_without_ros(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.begin_episode()
+    recorder.close()
+    script = "import sys; from hardware.bag import Bag; print(len(Bag(sys.argv[1]).episodes()), 'rclpy' in sys.modules)"
+    command = [sys.executable, "-c", script, tmp_path / "bag"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["1", "False"]
 
 
 def test_a_robots_own_message_types_are_found_where_they_are_installed(
