@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware.recorder import Recorder
+from hardware.recorder_process import RecorderProcess
 from hardware.ros_robot import RosRobot
 from robot_rl.env import RobotEnv
 from robot_rl.errors import RobotRLError
@@ -20,7 +21,7 @@ Array = NDArray[Any]
 class RecordedEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
     """The same environment; every episode becomes a file of the recorder's bag."""
 
-    def __init__(self, env: RobotEnv, recorder: Recorder) -> None:
+    def __init__(self, env: RobotEnv, recorder: Recorder | RecorderProcess) -> None:
         """Wraps.
 
         Args:

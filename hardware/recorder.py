@@ -9,7 +9,8 @@ recorder.end_episode("time limit", robot.robot_time)
 recorder.close()
 ```
 
-`hardware.topic_tap.TopicTap` feeds it the robot's topics; hardware/policy_topics.py says what the bag then holds.
+`hardware.topic_tap.TopicTap` feeds it the robot's topics; hardware/policy_topics.py says what the bag then holds. For
+loops in real time `hardware.recorder_process.RecorderProcess` does the same in another process.
 """
 
 from __future__ import annotations
@@ -158,16 +159,19 @@ class Recorder:
 
     # -- what is called from the loop ---------------------------------------------------------------------------------
 
-    def begin_episode(self, goal: Array | None = None, command: Array | None = None, **about: Any) -> None:
+    def begin_episode(
+        self, goal: Array | None = None, command: Array | None = None, *, moment: int | None = None, **about: Any
+    ) -> None:
         """Begins a file; one that is open ends.
 
         Args:
             goal: (g,), of the episode.
             command: (n,), joint command in force, rad or m; what the first command's change is counted from.
+            moment: ns since 1970, when it began; now by default.
             about: anything else to remember; JSON values.
         """
         given = {"goal": _listed(goal), "command": _listed(command), **about}
-        self._begin(False, {name: value for name, value in given.items() if value is not None})
+        self._begin(False, {name: value for name, value in given.items() if value is not None}, moment)
 
     def policy(
         self,
@@ -194,21 +198,22 @@ class Recorder:
             tick = PolicyTick(np.array(observation), np.array(action), np.array(command), np.array(goal), stamp)
             self._queue.append(_Tick(moment or time.time_ns(), tick))
 
-    def end_episode(self, reason: str = "", stamp: float = math.nan) -> None:
+    def end_episode(self, reason: str = "", stamp: float = math.nan, *, moment: int | None = None) -> None:
         """Ends the episode; its file is complete half a second later, or when the next one begins.
 
         Args:
             reason: why it ended.
             stamp: s, of the robot's clock, of the last state, the one that followed the last command.
+            moment: ns since 1970, when it ended; now by default.
         """
         if self._running:
             self._running = False
             about = {"reason": reason, "stamp": None if math.isnan(stamp) else stamp}
-            self._queue.append(_End(time.time_ns(), self._part, about))
+            self._queue.append(_End(moment or time.time_ns(), self._part, about))
 
     def begin_part(self) -> None:
         """Begins a file that holds topics only, for recordings without episodes; one that is open ends."""
-        self._begin(True, {})
+        self._begin(True, {}, None)
 
     def message(self, topic: str, kind: str, content: bytes, moment: int | None = None) -> None:
         """Records a message as it came over the wire.
@@ -235,12 +240,12 @@ class Recorder:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _begin(self, part: bool, about: Mapping[str, Any]) -> None:
-        self.end_episode("the next one began")
+    def _begin(self, part: bool, about: Mapping[str, Any], moment: int | None) -> None:
+        self.end_episode("the next one began", moment=moment)
         self._number += 1
         self._running, self._part = True, part
         event = {"event": "part" if part else "begin", "number": self._number, **self._about, **about}
-        self._queue.append(_Begin(time.time_ns(), self._number, part, event))
+        self._queue.append(_Begin(moment or time.time_ns(), self._number, part, event))
 
     def _has_room(self) -> bool:
         if self._taken_in - self._worked_off <= self._memory and len(self._queue) < 100_000:

@@ -17,6 +17,7 @@ from hardware.bag_replay import transitions
 from hardware.bag_writer import BagWriter
 from hardware.recorded_env import RecordedEnv
 from hardware.recorder import Recorder
+from hardware.recorder_process import RecorderProcess
 from hardware.ros_robot import RosRobot
 from hardware.topic_tap import TopicTap
 from robot_rl.cli import main
@@ -67,10 +68,17 @@ def run(lock_step_twin: RosRobot, tmp_path_factory: pytest.TempPathFactory) -> R
         goal_labels=env.task.goal_labels,
     )
     assert TopicTap(lock_step_twin.node, recorder, lock_step_twin.spec).wait_ready(20.0)
-    recorded = RecordedEnv(env, recorder)
+    rows = _episodes(RecordedEnv(env, recorder), 3)
+    recorder.close()
+    assert not recorder.fault
+    return Run(folder, *(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def _episodes(recorded: RecordedEnv, count: int) -> list[tuple[Any, ...]]:
+    """Observation, action, reward, next observation, terminated, episode of each tick; the third one leans over."""
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(3):
+    for number in range(count):
         observation, _ = recorded.reset(seed=number)
         ended = False
         while not ended:
@@ -80,9 +88,7 @@ def run(lock_step_twin: RosRobot, tmp_path_factory: pytest.TempPathFactory) -> R
             after, reward, terminated, truncated, _ = recorded.step(action)
             rows.append((observation, action, reward, after, terminated, number))
             observation, ended = after, terminated or truncated
-    recorder.close()
-    assert not recorder.fault
-    return Run(folder, *(np.array(column) for column in zip(*rows, strict=True)))
+    return rows
 
 
 def test_transitions_are_those_of_the_run(run: Run) -> None:
@@ -98,6 +104,22 @@ def test_transitions_are_those_of_the_run(run: Run) -> None:
     assert report.observation_error < 1e-5
     assert report.command_error < 1e-12
     assert not found.late.any()
+
+
+def test_a_recorder_in_its_own_process_sees_the_same(lock_step_twin: RosRobot, tmp_path: Path) -> None:
+    task = careful_walk()
+    env = make_env(lock_step_twin, task, time_limit=SECONDS)
+    labels = {"observation_labels": env.observation_layout.labels, "goal_labels": task.goal_labels}
+    recorder = RecorderProcess(tmp_path / "bag", lock_step_twin.spec, task="walk", **labels)
+    observation, action, reward, after, _, _ = zip(*_episodes(RecordedEnv(env, recorder), 2), strict=True)
+    recorder.close()
+    assert (recorder.fault, recorder.lost) == ("", 0)
+    found, report = transitions([Bag(tmp_path / "bag")], task)
+    assert (report.episodes, report.ticks, report.left_out) == (2, 2 * TICKS, 0)
+    assert np.array_equal(found.action, action)
+    assert np.abs(found.observation - observation).max() < 1e-5
+    assert np.abs(found.next_observation - after).max() < 1e-5
+    assert np.abs(found.reward - reward).max() < 1e-6
 
 
 def test_the_command_line_writes_what_a_replay_takes(

@@ -28,6 +28,7 @@ from hardware.bag import Bag  # noqa: E402
 from hardware.bag_writer import BagWriter  # noqa: E402
 from hardware.message_types import MessageTypes  # noqa: E402
 from hardware.recorder import Recorder  # noqa: E402
+from hardware.recorder_process import RecorderProcess  # noqa: E402
 
 DCLAW = load_robot("dclaw")
 TEXT = "std_msgs/msg/String"
@@ -51,14 +52,19 @@ def of(topic: str, found: list[tuple[str, int, Any]]) -> list[Any]:
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Iterator[Recorder]:
-    recorder = Recorder(
-        tmp_path / "bag", DCLAW, task="turn_valve", observation_labels=["a", "b"], goal_labels=["angle rad"]
-    )
+    recorder = Recorder(tmp_path / "bag", DCLAW)
     yield recorder
     recorder.close()
 
 
-def test_policy_inputs_and_outputs_read_back_exactly(recorder: Recorder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_policy_inputs_and_outputs_read_back_exactly(kind: str, tmp_path: Path) -> None:
+    labels: dict[str, Any] = {"observation_labels": ["a", "b"], "goal_labels": ["angle rad"]}
+    recorder: Recorder | RecorderProcess
+    if kind == "thread":
+        recorder = Recorder(tmp_path / "bag", DCLAW, task="turn_valve", **labels)
+    else:
+        recorder = RecorderProcess(tmp_path / "bag", DCLAW, task="turn_valve", topics=False, **labels)
     rng = np.random.default_rng(0)
     goal = np.array([1.5])
     ticks = [
@@ -70,6 +76,7 @@ def test_policy_inputs_and_outputs_read_back_exactly(recorder: Recorder, tmp_pat
         recorder.policy(*tick)
     recorder.end_episode("time limit", 12.0)
     recorder.close()
+    assert (recorder.fault, recorder.lost) == ("", 0)
     found = read(tmp_path / "bag" / "episode_00001.mcap")
     for column, topic in enumerate(("observation", "action", "command", "goal")):
         got = of(f"/policy/{topic}", found)
@@ -187,10 +194,16 @@ def episode(ticks):
 """
 
 
+PROCESS = """
+from hardware.recorder_process import RecorderProcess
+recorder = RecorderProcess(sys.argv[1], spec, topics=False)"""
+
+
 def test_a_kill_costs_the_episode_in_hand_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = EPISODES + "episode(10); episode(20); episode(30); time.sleep(1)\n"
     script += "print('ready', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script, tmp_path / "bag"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGKILL)
     bag = Bag(tmp_path / "bag")
@@ -198,6 +211,39 @@ def test_a_kill_costs_the_episode_in_hand_only(tmp_path: Path, capsys: pytest.Ca
     assert [path.name for path in bag.unfinished] == ["episode_00003.mcap"]
     assert main(["info", str(tmp_path / "bag")]) == 0
     assert "episode_00003.mcap: cut off while recording" in capsys.readouterr().out
+
+
+def test_a_recorder_in_its_own_process_survives_the_program(tmp_path: Path) -> None:
+    script = EPISODES.replace("recorder = Recorder(sys.argv[1], spec)", PROCESS)
+    script += "episode(10); episode(20)\nprint('ready', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path / "bag"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGKILL)
+    bag = tmp_path / "bag"
+    deadline = time.monotonic() + 20.0
+    while len(list(bag.glob("*.mcap"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [episode.ticks for episode in Bag(bag).episodes()] == [10, 20]
+
+
+def test_a_recorder_process_that_dies_does_not_take_the_program_along(tmp_path: Path) -> None:
+    recorder = RecorderProcess(tmp_path / "bag", DCLAW, topics=False)
+    recorder.begin_episode()
+    recorder._process.kill()
+    recorder._process.wait()
+    for _ in range(3):
+        recorder.policy(np.zeros(2), np.zeros(9), DCLAW.home, np.zeros(1))
+    recorder.end_episode()
+    recorder.close()
+    assert "the recorder's process is gone" in recorder.fault
+    assert recorder.lost >= 3
+
+
+def test_a_recorder_process_refuses_what_a_recorder_refuses(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="is not empty; a recording never overwrites another"):
+        RecorderProcess(tmp_path, DCLAW, topics=False)
 
 
 def test_a_full_disk_costs_the_episode_in_hand_only(tmp_path: Path) -> None:
