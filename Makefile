@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 # No display is needed: MuJoCo renders through EGL.
 export MUJOCO_GL ?= $(if $(DISPLAY),,egl)
 
-.PHONY: help environment demo test check lint fast benchmark clean
+.PHONY: help environment demo test check lint fast colcon benchmark clean
 
 help:  ## Lists the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1  \t/'
@@ -20,7 +20,7 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) lacks the venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 	@echo "building $(VENV): a few minutes, once" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev,ros]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev,ros,bags]"
 	@touch $@
 
 environment: $(INSTALLED)  ## Builds .venv, once
@@ -41,6 +41,9 @@ lint: $(INSTALLED)  ## ruff, mypy and the import contracts
 
 fast: $(INSTALLED)  ## Runs the tests that take less than ten seconds each
 	$(BIN)/python -m pytest -q -m "not slow"
+
+colcon: $(INSTALLED)  ## Builds the package with colcon, in an environment of its own
+	tests/check_colcon.sh $(BIN)/python
 
 clean:  ## Removes the environment and everything that was built, not the runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -89,6 +89,11 @@ class RosRobot:
             raise
         self.provides = self.receiver.provides
 
+    @property
+    def robot_time(self) -> float:
+        """s, of the robot's own clock: the stamp of the last state, counted from no reset."""
+        return self._answered
+
     def reset(self, start: Start, rng: np.random.Generator) -> RobotState:
         """Brings the robot to `start`.
 
@@ -111,7 +116,7 @@ class RosRobot:
         state, _ = self.receiver.read(self._applied, self._epoch)
         self._epoch += float(state.stamp)
         state, _ = self.receiver.read(self._applied, self._epoch)
-        self._answered = self.receiver.stamp
+        self._answered = self._epoch + float(state.stamp)
         self._rate.start()
         self._worked_until = time.monotonic()
         return state
@@ -135,7 +140,7 @@ class RosRobot:
             self._rate.wait()
             overrun = self._rate.missed > missed
         state, age = self.receiver.read(self._applied, self._epoch)
-        self._answered = self.receiver.stamp
+        self._answered = self._epoch + float(state.stamp)
         now = time.monotonic()
         self.timing.add(now - before, compute, age, overrun=overrun)
         self._worked_until = now

@@ -41,6 +41,62 @@ class Reading(NamedTuple):
     value: Any
 
 
+class Source(NamedTuple):
+    """One topic of a robot, and how a message of it is read."""
+
+    topic: str
+    """As in the robot's file."""
+    kind: type
+    read: Callable[[Any], Any]
+
+
+def sources(spec: RobotSpec) -> dict[str, Source]:
+    """The topics of a robot's sensors by a short name; odometry, where the base floats, whether it is needed or not."""
+    ros, sensors = spec.ros, spec.sensors
+    order = messages.JointOrder(spec.joint_names)
+    found = {"joint_states": Source(ros.joint_states, JointState, partial(messages.read_joints, order=order))}
+    if any(name in sensors for name in IMU_SENSORS):
+        found["imu"] = Source(ros.imu, Imu, messages.read_imu)
+    if "contacts" in sensors:
+        for foot in spec.feet:
+            found[f"contact {foot}"] = Source(ros.contacts.format(foot=foot), WrenchStamped, messages.read_contact)
+    if "objects" in sensors:
+        for name in spec.objects:
+            found[f"object {name}"] = Source(ros.objects.format(object=name), Odometry, messages.read_object)
+    if spec.base == "floating":
+        found["odometry"] = Source(ros.odometry, Odometry, messages.read_base)
+    return found
+
+
+def state_of(spec: RobotSpec, stamp: float, values: Mapping[str, Any], applied: Array) -> RobotState:
+    """One state of what was read.
+
+    Args:
+        spec: the robot.
+        stamp: s.
+        values: what `Source.read` gave, by the names of `sources`.
+        applied: (n,), the command in force.
+    """
+    position, velocity, effort = values["joint_states"]
+    found: dict[str, Any] = {
+        "stamp": stamp,
+        "joint_position": frozen(position),
+        "joint_velocity": frozen(velocity),
+        "joint_effort": None if effort is None else frozen(effort),
+        "applied": applied,
+    }
+    if "imu" in values:
+        parts = zip(("orientation_xyzw", "angular_velocity", "linear_acceleration"), values["imu"], strict=True)
+        found |= {name: frozen(value) for name, value in parts}
+    if "odometry" in values:
+        found |= {name: frozen(v) for name, v in zip(BASE_SENSORS, values["odometry"], strict=True)}
+    if "contacts" in spec.sensors:
+        found["contacts"] = frozen(np.array([values[f"contact {foot}"] for foot in spec.feet]))
+    if "objects" in spec.sensors:
+        found["objects"] = {name: values[f"object {name}"] for name in spec.objects}
+    return RobotState(**found)
+
+
 class StateReceiver:
     """Listens to all topics of a robot.
 
@@ -71,22 +127,10 @@ class StateReceiver:
         self._paced = paced
         self._changed = threading.Condition()
         self._readings: dict[str, Reading] = {}
-        self._order = messages.JointOrder(spec.joint_names)
-        ros, sensors = spec.ros, spec.sensors
-        self._add("joint_states", JointState, ros.joint_states, partial(messages.read_joints, order=self._order))
-        if any(name in sensors for name in IMU_SENSORS):
-            self._add("imu", Imu, ros.imu, messages.read_imu, never_rests=True)
-        if "contacts" in sensors:
-            for foot in spec.feet:
-                topic = ros.contacts.format(foot=foot)
-                self._add(f"contact {foot}", WrenchStamped, topic, messages.read_contact)
-        if "objects" in sensors:
-            for name in spec.objects:
-                self._add(f"object {name}", Odometry, ros.objects.format(object=name), messages.read_object)
         self.on_joints: Callable[[Array, Array], None] | None = None
-        self._base_needed = any(name in sensors for name in BASE_SENSORS)
-        if spec.base == "floating":
-            self._add("odometry", Odometry, ros.odometry, messages.read_base)
+        self._base_needed = any(name in spec.sensors for name in BASE_SENSORS)
+        for name, source in sources(spec).items():
+            self._add(name, source)
         self._needed = [name for name in self.topics if name != "odometry" or self._base_needed]
 
     @property
@@ -166,31 +210,13 @@ class StateReceiver:
         return self._state(readings, applied, epoch), age
 
     def _state(self, readings: Mapping[str, Reading], applied: Array, epoch: float) -> RobotState:
-        position, velocity, effort = readings["joint_states"].value
-        found: dict[str, Any] = {
-            "stamp": readings["joint_states"].stamp - epoch,
-            "joint_position": frozen(position),
-            "joint_velocity": frozen(velocity),
-            "joint_effort": None if effort is None else frozen(effort),
-            "applied": applied,
-        }
-        if "imu" in readings:
-            parts = zip(
-                ("orientation_xyzw", "angular_velocity", "linear_acceleration"), readings["imu"].value, strict=True
-            )
-            found |= {name: frozen(value) for name, value in parts}
-        if "odometry" in readings:
-            found |= {name: frozen(v) for name, v in zip(BASE_SENSORS, readings["odometry"].value, strict=True)}
-        if "contacts" in self.spec.sensors:
-            found["contacts"] = frozen(np.array([readings[f"contact {foot}"].value for foot in self.spec.feet]))
-        if "objects" in self.spec.sensors:
-            found["objects"] = {name: readings[f"object {name}"].value for name in self.spec.objects}
-        return RobotState(**found)
+        values = {name: reading.value for name, reading in readings.items()}
+        return state_of(self.spec, readings["joint_states"].stamp - epoch, values, applied)
 
     def _live(self) -> list[str]:
         return [name for name in self.topics if name in self._readings]
 
-    def _add(self, name: str, kind: type, topic: str, read: Callable[[Any], Any], never_rests: bool = False) -> None:
+    def _add(self, name: str, source: Source) -> None:
         reliable = self.spec.ros.reliability == "reliable" or not self._paced
         quality = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
@@ -202,10 +228,10 @@ class StateReceiver:
         def take(message: Any) -> None:
             received = time.monotonic()
             try:
-                value = read(message)
+                value = source.read(message)
                 stamp = messages.seconds(message.header.stamp)
                 late = freshness.check(stamp, received)
-                if never_rests:
+                if name == "imu":  # it never rests
                     freshness.check_moving(message.angular_velocity, received)
             except InvalidInput as error:
                 with self._changed:
@@ -218,9 +244,9 @@ class StateReceiver:
             if self.on_joints is not None and name == "joint_states":
                 self.on_joints(value[0], value[1])
 
-        subscription = self._node.create_subscription(kind, topic, take, quality)
+        subscription = self._node.create_subscription(source.kind, source.topic, take, quality)
         self.topics[name] = subscription.topic_name
-        self.types[name] = _type_name(kind)
+        self.types[name] = _type_name(source.kind)
 
     def _reasons(self, names: list[str]) -> str:
         said = [f"{self.topics[name]} {self.refused[name]}" for name in names if name in self.refused]

@@ -17,9 +17,11 @@ COMMANDS = {
     "train": "train a policy",
     "evaluate": "run a policy file in simulation and measure it",
     "export": "write a run's policy as one ONNX file",
-    "info": "say what a run or a policy file is",
+    "info": "say what a run, a policy file or a bag is",
     "list": "list robots, tasks, algorithms and policies",
     "twin": "simulate a robot behind its ROS topics",
+    "record": "record a robot's ROS topics into a bag",
+    "transitions": "turn recorded episodes into transitions to learn from",
     "demo": "train Go2 to walk, export the policy, run it without torch",
 }
 """Each lives in robot_rl.commands under its name (`list` as `list_names`), and is imported when it is called."""
@@ -77,7 +79,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def usage() -> str:
     """The overview that `robot-rl --help` prints."""
-    lines = [f"  {name:<10} {summary}" for name, summary in COMMANDS.items()]
+    lines = [f"  {name:<11} {summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
         [
             "usage: robot-rl COMMAND ...",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ from robot_rl.task import Task
 from robot_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from hardware.bag import Bag
+    from hardware.bag_replay import BagTransitions, ReplayReport
+    from hardware.topic_tap import TopicRecording
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
@@ -114,6 +117,48 @@ def make_twin(
         raise missing_package(error, "ros") from error
     simulated = make_robot(twin_spec(spec, lock_step, rate))
     return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed))
+
+
+def make_recording(
+    folder: str | Path,
+    robot: str | Path | RobotSpec,
+    namespace: str = "",
+    topics: Sequence[str] = (),
+    everything: bool = False,
+    part: float = 60.0,
+) -> TopicRecording:
+    """A recording of a robot's topics into a bag; see `hardware.topic_tap`."""
+    try:
+        from hardware.topic_tap import TopicRecording
+    except ModuleNotFoundError as error:
+        raise _missing_for_bags(error) from error
+    return TopicRecording(folder, robot_spec(robot), namespace, topics, everything, part)
+
+
+def open_bag(path: str | Path) -> Bag:
+    """A bag to read; raises ConfigurationError where there is none."""
+    try:
+        from hardware.bag import Bag
+    except ModuleNotFoundError as error:
+        raise _missing_for_bags(error) from error
+    return Bag(path)
+
+
+def bag_transitions(
+    bags: Sequence[Bag], task: Task, goal: Sequence[float] | None = None
+) -> tuple[BagTransitions, ReplayReport]:
+    """What a task makes of recorded episodes, with their own goals or a given one; see `hardware.bag_replay`."""
+    import numpy as np
+
+    try:
+        from hardware.bag_replay import transitions
+    except ModuleNotFoundError as error:
+        raise _missing_for_bags(error) from error
+    return transitions(bags, task, None if goal is None else np.array(goal, dtype=np.float64))
+
+
+def _missing_for_bags(error: ModuleNotFoundError) -> ConfigurationError:
+    return missing_package(error, "bags" if error.name and error.name.startswith("rosbags") else "ros")
 
 
 def make_batch(

@@ -25,7 +25,7 @@ def config():
 def wheel(tmp_path_factory):
     """The names in a wheel built from a copy of the sources."""
     copy = tmp_path_factory.mktemp("source")
-    for name in (*PACKAGES, "resource"):
+    for name in (*PACKAGES, "resource", "launch"):
         _copy(ROOT / name, copy / name)
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "package.xml", "README.md", "LICENSE"):
         (copy / name).write_bytes((ROOT / name).read_bytes())
@@ -60,6 +60,21 @@ def test_the_wheel_has_nothing_else(wheel):
 def test_the_wheel_marks_the_package_for_ament(wheel):
     assert any(name.endswith("share/ament_index/resource_index/packages/robot_rl") for name in wheel)
     assert any(name.endswith("share/robot_rl/package.xml") for name in wheel)
+
+
+def test_the_wheel_has_every_launch_file(wheel):
+    for path in (ROOT / "launch").glob("*.launch.py"):
+        assert any(name.endswith(f"share/robot_rl/launch/{path.name}") for name in wheel)
+
+
+def test_package_xml_names_every_ros_package_that_is_imported():
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    named = {element.text for element in package.findall("exec_depend")}
+    pattern = r"^\s*(?:from|import) (rclpy|launch|\w+_(?:msgs|srvs|interfaces))\b"
+    files = [*(ROOT / "hardware").glob("*.py"), *(ROOT / "robot_rl" / "commands").glob("*.py")]
+    imported = {name for path in files for name in re.findall(pattern, path.read_text(), re.MULTILINE)}
+    assert {"rclpy", "launch", "sensor_msgs"} <= imported
+    assert imported <= named
 
 
 def test_package_xml_and_setup_cfg_say_the_same(config):
@@ -100,7 +115,8 @@ def test_ros_wheels_are_pinned_to_one_distribution_and_platform(config):
 
 def test_every_direct_dependency_is_constrained(config):
     extras = config["options.extras_require"]
-    wanted = "\n".join([config["options"]["install_requires"], extras["train"], extras["dev"], extras["pybullet"]])
+    lists = [text for name, text in extras.items() if name != "ros"]
+    wanted = "\n".join([config["options"]["install_requires"], *lists])
     names = {re.split(r"[<>=;\[ ]", line)[0].lower() for line in wanted.split("\n") if line and line[0] != "#"}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower() for line in lines if line and not line.startswith("#")}

@@ -1,4 +1,4 @@
-"""`robot-rl info`: what a run or a policy file is."""
+"""`robot-rl info`: what a run, a policy file or a bag is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from policies.contract import read_contract
 from policies.description import describe
+from robot_rl.commands.bags import bag_content, describe_bag, is_bag
 from robot_rl.commands.flags import Parser, add_json
 from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, find_policy, is_run
@@ -17,8 +18,8 @@ from robot_rl.errors import StorageError
 
 def run(arguments: Sequence[str]) -> int:
     """Prints a page about it."""
-    parser = Parser("info", "Say what a run or a policy file is.")
-    parser.add_argument("what", help="run folder, ONNX file, or name of a shipped policy")
+    parser = Parser("info", "Say what a run, a policy file or a bag is.")
+    parser.add_argument("what", help="run folder, ONNX file, name of a shipped policy, bag folder or MCAP file")
     add_json(parser)
     values = parser.parse(arguments)
     path = Path(values.what)
@@ -28,6 +29,13 @@ def run(arguments: Sequence[str]) -> int:
             print_json(found)
         else:
             print(_describe_run(found))
+        return 0
+    if is_bag(path):
+        content = bag_content(path)
+        if values.json:
+            print_json(content)
+        else:
+            print(describe_bag(content))
         return 0
     file = find_policy(values.what)
     contract = read_contract(file.path)

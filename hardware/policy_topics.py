@@ -1,0 +1,104 @@
+"""What a policy was given and what it answered, as messages of a bag.
+
+| topic | type | holds |
+|---|---|---|
+| `policy/observation` | std_msgs/Float64MultiArray | (size,), raw SI values |
+| `policy/action` | std_msgs/Float64MultiArray | (d,), in [-1, 1] |
+| `policy/command` | sensor_msgs/JointState | position (n,), after all limits, with the joints' names |
+| `policy/goal` | std_msgs/Float64MultiArray | (g,) |
+| `policy/episode` | std_msgs/String | JSON: where an episode begins and ends, and what the numbers mean |
+
+The four of one control tick share their time in the bag. The stamp of the state that the policy answered is the stamp
+of the command, and the label of the dimension of the arrays, for a Float64MultiArray has no stamp.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware.message_types import MessageTypes
+
+Array = NDArray[Any]
+
+ARRAY = "std_msgs/msg/Float64MultiArray"
+JOINTS = "sensor_msgs/msg/JointState"
+TEXT = "std_msgs/msg/String"
+
+OBSERVATION, ACTION, COMMAND, GOAL = (f"policy/{name}" for name in ("observation", "action", "command", "goal"))
+EPISODE = "policy/episode"
+
+
+class PolicyTick(NamedTuple):
+    """One answer of a policy."""
+
+    observation: Array
+    """(size,)."""
+    action: Array
+    """(d,), in [-1, 1]."""
+    command: Array
+    """(n,), rad or m, as it was sent."""
+    goal: Array
+    """(g,)."""
+    stamp: float
+    """s, of the robot's clock: of the state that the observation was made of; NaN where unknown."""
+
+
+class PolicyMessages:
+    """Writes and reads them."""
+
+    def __init__(self, types: MessageTypes) -> None:
+        """Args: types: of messages; those used here are compiled now, for it takes longer than a control tick."""
+        self._types = types
+        nothing = np.zeros(0)
+        for kind, content in self.of_tick(PolicyTick(nothing, nothing, nothing, nothing, 0.0), ()).values():
+            types.from_bytes(content, kind)
+        self.read_episode(self.of_episode({})[1])
+
+    def of_tick(self, tick: PolicyTick, joints: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        """Type and bytes of each message of a control tick, by relative topic."""
+        arrays = {OBSERVATION: tick.observation, ACTION: tick.action, GOAL: tick.goal}
+        found = {topic: (ARRAY, self._array(values, tick.stamp)) for topic, values in arrays.items()}
+        found[COMMAND] = (JOINTS, self._command(tick.command, tick.stamp, joints))
+        return found
+
+    def of_episode(self, about: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Type and bytes of a marker."""
+        return TEXT, self._types.to_bytes(self._types.make(TEXT, data=json.dumps(about)), TEXT)
+
+    def read_array(self, content: bytes) -> tuple[Array, float]:
+        """The values and the stamp, s, NaN where unknown."""
+        message = self._types.from_bytes(content, ARRAY)
+        return np.array(message.data), float(message.layout.dim[0].label)
+
+    def read_command(self, content: bytes) -> Array:
+        """The joints' positions, (n,)."""
+        return np.array(self._types.from_bytes(content, JOINTS).position)
+
+    def read_episode(self, content: bytes) -> dict[str, Any]:
+        """A marker."""
+        return json.loads(self._types.from_bytes(content, TEXT).data)
+
+    def _array(self, values: Array, stamp: float) -> bytes:
+        make, size = self._types.make, len(values)
+        dimension = make("std_msgs/msg/MultiArrayDimension", label=f"{stamp:.9f}", size=size, stride=size)
+        layout = make("std_msgs/msg/MultiArrayLayout", dim=[dimension], data_offset=0)
+        return self._types.to_bytes(make(ARRAY, layout=layout, data=np.array(values, dtype=np.float64)), ARRAY)
+
+    def _command(self, values: Array, stamp: float, joints: Sequence[str]) -> bytes:
+        make, nothing = self._types.make, np.zeros(0)
+        whole = round(stamp * 1e9) if np.isfinite(stamp) else 0
+        time = make("builtin_interfaces/msg/Time", sec=whole // 10**9, nanosec=whole % 10**9)
+        message = make(
+            JOINTS,
+            header=make("std_msgs/msg/Header", stamp=time, frame_id=""),
+            name=list(joints),
+            position=np.array(values, dtype=np.float64),
+            velocity=nothing,
+            effort=nothing,
+        )
+        return self._types.to_bytes(message, JOINTS)

@@ -1,0 +1,11 @@
+"""A policy on whatever answers on the robot's topics; with twin:=true on a simulated one.
+
+`ros2 launch robot_rl policy.launch.py --show-args` lists the arguments.
+"""
+
+from robot_rl.commands.launching import description
+
+
+def generate_launch_description():
+    """What `ros2 launch` asks for."""
+    return description("policy")
