@@ -16,7 +16,7 @@ from robot_rl.commands.exporting import export_run
 from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.evaluation import Evaluation, evaluate
-from robot_rl.make import make_env, make_learner, make_vector_env
+from robot_rl.make import make_env, make_vector_env
 from robot_rl.settings import from_mapping
 from robot_rl.task import Task
 from robot_rl.training.evaluation import deterministic_evaluation
@@ -77,28 +77,31 @@ def train_run(folder: Path, config: TrainingConfig) -> RunResult:
     if run.config != json.loads(to_json(config.to_dict())):
         replace_file(folder / "config.json", to_json(config.to_dict()))
     task, spec = config.make_task(), config.spec()
-    learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
-    env = make_env(spec, task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
+    place = " over ROS" if config.on == "ros" else ""
     say(
-        f"training {task.name} on {spec.name} with {config.algorithm}, {settings.total_steps:,} steps, "
+        f"training {task.name} on {spec.name}{place} with {config.algorithm}, {settings.total_steps:,} steps, "
         f"in {relative(folder)}"
     )
-    try:
-        training = train(
-            env,
-            learner,
-            settings,
-            run,
-            deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes),
-        )
-    finally:
-        env.close()
+    training = _train_in_step(run, config, settings, task)
     if run.metrics.is_file():
         plot_learning_curve(run.metrics, folder / CURVE, f"{task.name} on {spec.name}, {config.algorithm}")
     if training.interrupted:
         say(f"interrupted at step {training.steps:,}; continue with: robot-rl train --resume {relative(folder)}")
         return RunResult(folder, task, training, None)
     return RunResult(folder, task, training, export_run(folder, folder / POLICY))
+
+
+def _train_in_step(run: Run, config: TrainingConfig, settings: TrainerSettings, task: Task) -> TrainingResult:
+    """Acts and learns in turns: in simulation, or over ROS on a simulator that waits."""
+    spec = config.spec()
+    learner = config.make_learner()
+    env = config.make_env(task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
+    # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
+    evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
+    try:
+        return train(env, learner, settings, run, evaluation)
+    finally:
+        env.close()
 
 
 def evaluate_run(result: RunResult) -> Evaluation:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.errors import ConfigurationError
+from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.training.checkpoint import (
     checkpoints,
     latest_checkpoint,
@@ -133,6 +133,7 @@ def train(
         ConfigurationError: the spaces do not suit, or the learner has other sizes.
         InvalidInput: the environment or the learner gave a number that is not finite.
         StorageError: a save failed (the checkpoint before it can be resumed), or a checkpoint is damaged.
+        RobotFault: the robot stopped or left; on hardware after a checkpoint.
     """
     return Trainer(env, learner, settings, run, evaluate).train()
 
@@ -184,8 +185,13 @@ class Trainer:
         try:
             with _stop_signals() as stop:
                 self._loop(log, progress, stop)
-                if self.run is not None and log is not None and self._checkpoint_step < self.step:
+                if log is not None and self._checkpoint_step < self.step:
                     self._save(log)
+        except RobotFault:
+            # The robot is gone, what was learnt from it is not. Where a snapshot would hold the fault, nothing is saved.
+            if log is not None and self._checkpoint_step < self.step and not self.collector.has_snapshots:
+                self._write_checkpoint(log)
+            raise
         finally:
             progress.close()
             if log is not None:
@@ -263,6 +269,11 @@ class Trainer:
         return int(np.random.SeedSequence([self.settings.seed, self.step]).generate_state(1)[0])
 
     def _save(self, log: MetricsLog) -> None:
+        self._write_checkpoint(log)
+        if not self.collector.has_snapshots:
+            self.collector.restart(self._restart_seed())
+
+    def _write_checkpoint(self, log: MetricsLog) -> None:
         assert self.run is not None
         own = State(
             values={
@@ -287,8 +298,6 @@ class Trainer:
         prune_checkpoints(self.run.checkpoints, self.settings.checkpoints_kept)
         kept = [State(values=load_values(place)).part("replay") for place in checkpoints(self.run.checkpoints)]
         Replay.prune(self.run.replay, kept)
-        if not self.collector.has_snapshots:
-            self.collector.restart(self._restart_seed())
 
     def _resume(self) -> int:
         """Loads the newest checkpoint or starts from the beginning; returns the size of the record of metrics."""
