@@ -77,6 +77,8 @@ class RosRobot:
             self._simulator = SimulatorClient(self.node)
             self._session.start()
             self.receiver.wait_ready(spec.ros.connect_timeout)
+            if self.settings.lock_step:
+                self._simulator.wait(spec.ros.connect_timeout)
             self._refuse_second()
         except BaseException:
             self.close()
@@ -229,7 +231,7 @@ class RosRobot:
             self.send(position)
 
     def _read(self) -> tuple[RobotState, float]:
-        """The newest state and its age; in lock step its stamp is a whole number of ticks, the same in every episode."""
+        """The newest state and its age; in lock step its stamp is a whole number of ticks, alike in every episode."""
         state, age = self.receiver.read(self._applied, self._epoch)
         if self.settings.lock_step:
             dt = self.spec.control_dt

@@ -18,6 +18,7 @@ from robot_rl.task import Task
 from robot_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from hardware.pause_services import PauseServices
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
@@ -121,6 +122,15 @@ def make_twin(
         raise missing_package(error, "ros") from error
     simulated = make_robot(twin_spec(spec, lock_step, rate))
     return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed))
+
+
+def make_pause_services(robot: Robot) -> PauseServices:
+    """Services `train/pause` and `train/resume` beside a robot over ROS."""
+    from hardware.pause_services import PauseServices
+    from hardware.ros_robot import RosRobot
+
+    assert isinstance(robot, RosRobot)
+    return PauseServices(robot.node)
 
 
 def make_batch(

@@ -17,7 +17,7 @@ from robot_rl.commands.configuration import (
 )
 from robot_rl.commands.evaluate import report
 from robot_rl.commands.flags import Parser, add_json, add_settings, given_settings, positive_number, whole_number
-from robot_rl.commands.output import duration, print_json, relative
+from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, is_run
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS, BACKENDS, algorithm_of, missing_package, task_settings_class
@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         _given(values),
         {section: given_settings(values, section) for section in ("task", "trainer", "ros", "real_time", algorithm)},
     )
-    from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, start, train_run
+    from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, last_figures, start, train_run
 
     if values.resume:
         folder, config = _resumed(values, flags)
@@ -64,14 +64,19 @@ def run(arguments: Sequence[str]) -> int:
             raise ConfigurationError(f"no robot was given; use --robot with a YAML file or one of: {known}")
         config = resolve(layered(advised, file, flags), values.config or "configuration")
         folder = start(config, ["train", *arguments], Path(values.out) if values.out else None)
-    result = train_run(folder, config)
-    evaluation = None if result.training.interrupted else evaluate_run(result)
+    result = train_run(folder, config, values.yes)
+    # A robot is no simulation: what it learnt is measured on it, by the returns of its training.
+    evaluation = None if result.training.interrupted or config.real_time else evaluate_run(result)
     if values.json:
         print_json({**result.to_dict(), "evaluation": evaluation.summary() if evaluation else None})
-    elif evaluation:
+    elif not result.training.interrupted:
         print(f"trained {result.training.steps:,} steps in {duration(result.training.wall_time)}")
-        print(report(evaluation, result.task))
-        print("\n".join(f"  {relative(folder / name)}" for name in (CURVE, EVALUATION, POLICY)))
+        if evaluation:
+            print(report(evaluation, result.task))
+        else:
+            print(table(last_figures(result)))
+        files = (CURVE, EVALUATION, POLICY) if evaluation else (CURVE, POLICY)
+        print("\n".join(f"  {relative(folder / name)}" for name in files))
     return result.training.exit_code
 
 
@@ -190,5 +195,5 @@ def _resumed(values: Any, flags: dict[str, Any]) -> tuple[Path, TrainingConfig]:
     config = saved_config(folder)
     if changed["real_time"] and not config.real_time:
         raise ConfigurationError("--max-minutes and --max-falls are for runs in real time; this one is not")
-    changes = {section: {**getattr(config, section), **new} for section, new in changed.items() if new}
-    return folder, dataclasses.replace(config, **changes)
+    trainer = {**config.trainer, **changed["trainer"]}
+    return folder, dataclasses.replace(config, trainer=trainer, real_time={**config.real_time, **changed["real_time"]})

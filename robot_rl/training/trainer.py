@@ -30,7 +30,7 @@ from robot_rl.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from robot_rl.training.collector import Collector, Environment, Episode
+from robot_rl.training.collector import Collector, Environment, Episode, Source
 from robot_rl.training.metrics import MetricsLog, mean_metrics
 from robot_rl.training.progress import Progress
 from robot_rl.training.replay import Replay
@@ -139,18 +139,21 @@ def train(
 
 
 class Trainer:
-    """The loop and what it has counted so far; see `train`."""
+    """The loop and what it has counted so far; see `train`.
+
+    `robot_rl.training.learner_process` has the same loop with transitions that another process collects.
+    """
 
     def __init__(
         self,
-        env: Environment,
+        env: Environment | Source,
         learner: Learner,
         settings: TrainerSettings,
         run: Run | None = None,
         evaluate: Callable[[Learner], dict[str, float]] | None = None,
     ) -> None:
-        """See `train`."""
-        self.collector = Collector(env)
+        """See `train`; `env` may also be where the transitions of another process arrive."""
+        self.collector: Source = Collector(env) if isinstance(env, Environment) else env
         sizes = (self.collector.observation_size, self.collector.action_size)
         if sizes != (learner.observation_size, learner.action_size):
             raise ConfigurationError(
@@ -188,7 +191,7 @@ class Trainer:
                 if log is not None and self._checkpoint_step < self.step:
                     self._save(log)
         except RobotFault:
-            # The robot is gone, what was learnt from it is not. Where a snapshot would hold the fault, nothing is saved.
+            # The robot is gone, what was learnt from it is not. A snapshot would hold the fault, so then none is made.
             if log is not None and self._checkpoint_step < self.step and not self.collector.has_snapshots:
                 self._write_checkpoint(log)
             raise
@@ -204,17 +207,17 @@ class Trainer:
         settings = self.settings
         clock = _Speed(self.step, self.updates)
         started = time.monotonic() - self._wall_time
-        while self.step < settings.total_steps and not stop.is_set():
+        while not self._is_last() and not stop.is_set():
             before = self.step
             self._collect()
             progress.advance(self.step - before)
-            last = self.step >= settings.total_steps
+            last = self._is_last()
             log_due = last or self.step // settings.log_interval > before // settings.log_interval
             metrics = mean_metrics([self._update(metrics=log_due)], "learner/")
             self._wall_time = time.monotonic() - started
             if log_due:
                 metrics |= mean_metrics((episode.metrics() for episode in self._episodes), "training/")
-                metrics |= clock.lap(self.step, self.updates) | {"wall_time": self._wall_time}
+                metrics |= clock.lap(self.step, self.updates) | self._own_metrics() | {"wall_time": self._wall_time}
                 self._episodes = []
             if self.evaluate is not None:
                 interval = settings.evaluation_interval
@@ -228,30 +231,44 @@ class Trainer:
             if log is not None and self._checkpoint_due():
                 self._save(log)
 
+    def _is_last(self) -> bool:
+        """Whether the step just made was the last one."""
+        return self.step >= self.settings.total_steps
+
+    def _own_metrics(self) -> dict[str, float]:
+        """What a loop of another kind has to say besides."""
+        return {}
+
     def _collect(self) -> None:
         """One step of every environment into the replay."""
-        observation = self.collector.observation  # (N, O)
+        collector = self.collector
+        assert isinstance(collector, Collector)
+        observation = collector.observation  # (N, O)
         if self.step < self.settings.start_steps:
-            shape = (self.collector.count, self.collector.action_size)
+            shape = (collector.count, collector.action_size)
             action = self._actions.uniform(-1.0, 1.0, shape).astype(np.float32)
         else:
             action = self.learner.act(observation)  # (N, A)
         self.learner.normalizer.observe(observation)
-        rows = self.collector.step(action)
+        rows = collector.step(action)
         self.replay.add(rows.observation, rows.action, rows.reward, rows.next_observation, rows.terminated)
         self.step += len(rows.reward)
-        self._episodes += self.collector.take_finished()
+        self._episodes += collector.take_finished()
 
     def _update(self, metrics: bool) -> dict[str, float]:
         """The updates that are due; metrics of the last one if asked."""
-        trained_steps = self.step - self.settings.start_steps
-        due = int(max(0, trained_steps) * self.settings.updates_per_step) - self.updates
+        due = self._due()
         result: dict[str, float] = {}
         for index in range(due):
             batch = self.replay.sample(self.settings.batch_size)
             result = self.learner.update(batch, metrics=metrics and index == due - 1)
             self.updates += 1
         return result
+
+    def _due(self) -> int:
+        """Updates to make now."""
+        trained_steps = self.step - self.settings.start_steps
+        return int(max(0, trained_steps) * self.settings.updates_per_step) - self.updates
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
