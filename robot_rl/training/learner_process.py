@@ -244,7 +244,6 @@ def learn(
     """
     # Ctrl-C is for the control loop, which stops the robot before it tells us; SIGTERM is a wish to save and end.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    _stand_back(real_time.learner_niceness)
     settings = dataclasses.replace(settings, threads=settings.threads or 1)
     code = 0
     try:
@@ -252,6 +251,8 @@ def learn(
             torch.set_num_threads(settings.threads)
 
             def ready(step: int) -> None:
+                # Not before: until then the robot stands still, and the sooner the learner is there the better.
+                _stand_back(real_time.learner_niceness)
                 connection.send({"kind": "ready", "step": step})
 
             trainer = RealTimeTrainer(link, make_learner(), settings, real_time, Run.open(folder), ready)
