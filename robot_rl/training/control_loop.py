@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.errors import HelpNeeded, LearnerEnded
+from robot_rl.errors import HelpNeeded, LearnerEnded, RobotTimeout
 from robot_rl.training.collector import Collector, Episode
 from robot_rl.training.real_time import RealTimeSettings
 from robot_rl.training.remote_learner import RemoteLearner
@@ -28,6 +28,8 @@ from robot_rl.training.trainer import TrainerSettings, TrainingResult
 
 _PAUSE_TICK = 0.05
 """s between two looks whether a pause is over."""
+_SILENCE = 10.0
+"""s that a robot may be silent; then training ends. A gap cuts an episode short, no more."""
 
 
 class EpisodeCollector(Collector):
@@ -70,11 +72,13 @@ class ControlLoop:
         stop: Callable[[], None],
         paused: Callable[[], bool],
         ask: Callable[[str, Callable[[], None]], None],
+        say: Callable[[str], None],
     ) -> None:
         """See `train_in_real_time`; the learner has started."""
         self._collector, self._learner = collector, learner
         self._settings, self._real_time = settings, real_time
-        self._stop, self._paused, self._ask = stop, paused, ask
+        self._stop, self._paused, self._ask, self._say = stop, paused, ask, say
+        self._silent_since: float | None = None
         seed = np.random.SeedSequence([settings.seed, learner.step])
         reset_seed, action_seed = seed.generate_state(2)
         self._actions = np.random.default_rng(int(action_seed))
@@ -95,7 +99,12 @@ class ControlLoop:
                     continue
                 gc.collect()
                 self._begin()
-                self._play()
+                try:
+                    self._play()
+                except RobotTimeout as error:
+                    self._stop()
+                    self._silent_since = time.monotonic()
+                    self._say(f"{error}; this episode ends here")
             return reason
         finally:
             self._count_time()
@@ -131,7 +140,14 @@ class ControlLoop:
         """Brings the robot to the start of an episode, with a person's help where it needs that."""
         while True:
             try:
-                return self._collector.begin()
+                self._collector.begin()
+                self._silent_since = None
+                return
+            except RobotTimeout:
+                if self._silent_since is None or time.monotonic() > self._silent_since + _SILENCE:
+                    raise
+                self._learner.check()
+                time.sleep(_PAUSE_TICK)
             except HelpNeeded as error:
                 self._count_time()
                 self._stop()
@@ -192,7 +208,7 @@ def train_in_real_time(
         How it ended; interrupted after Ctrl-C or SIGTERM.
 
     Raises:
-        RobotFault: the robot left or stopped; everything is saved.
+        RobotFault: the robot stopped, or was silent for longer than a moment; everything is saved.
         LearnerEnded: the learner's process died; the transitions that it had not saved are.
     """
     collector = EpisodeCollector(env)
@@ -205,7 +221,7 @@ def train_in_real_time(
                 learner.start()
                 if learner.step:
                     say(f"resumed at step {learner.step}")
-                loop = ControlLoop(collector, learner, settings, real_time, stop, paused, ask or _refuse)
+                loop = ControlLoop(collector, learner, settings, real_time, stop, paused, ask or _refuse, say)
                 say(f"training ends: {loop.run()}")
             finally:
                 stop()

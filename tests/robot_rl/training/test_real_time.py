@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from robot_rl.algorithms.sac import SAC, SACSettings
-from robot_rl.errors import ConfigurationError, HelpNeeded, LearnerEnded, RobotFault, StorageError
+from robot_rl.errors import ConfigurationError, HelpNeeded, LearnerEnded, RobotFault, RobotTimeout, StorageError
 from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint, load_values
 from robot_rl.training.control_loop import train_in_real_time
 from robot_rl.training.learner_process import RealTimeTrainer, actor_shape
@@ -252,5 +252,11 @@ def test_training_ends_at_its_limit_of_falls_and_not_before(run: Run, scripted):
             observation, reward, _, truncated, info = super().step(action)
             return observation, reward, self.tick >= 10, truncated, info
 
-    result = begin(Falling(), run, RealTimeSettings(max_falls=3))
-    assert (result.steps, result.interrupted) == (30, False)
+    # A gap in the robot's state, at tick 15 and at the reset after it, cuts an episode short, no more.
+    gaps = {"events": {15: raiser(RobotTimeout("silent"))}, "resets": {3: raiser(RobotTimeout("still silent"))}}
+    env, stops, said = Falling(**gaps), [], []
+    gaps["resets"][4] = lambda: gaps["events"].pop(15)
+    result = begin(env, run, RealTimeSettings(max_falls=3), stop=lambda: stops.append(env.ticks), say=said.append)
+    assert (result.steps, result.interrupted) == (35, False)
+    assert 15 in stops
+    assert "silent; this episode ends here" in said
