@@ -128,6 +128,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise ConfigurationError(f"configuration {path}: expected a mapping of keys, got {type(values).__name__}")
+    if True in values:
+        values["on"] = values.pop(True)  # YAML 1.1 takes the bare word `on` for a truth value
     for key in values:
         if key not in (*KEYS, *RECORDED):
             raise UnknownName.of("key", key, KEYS, f"in {path}")

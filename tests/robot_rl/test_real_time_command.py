@@ -54,6 +54,12 @@ def test_a_configuration_remembers_where_the_robot_lives(tmp_path):
     assert (config.real_time["max_falls"], config.real_time["max_minutes"]) == (3, None)
 
 
+def test_the_bare_word_on_is_a_key_in_a_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("on: ros\nrobot: go2\n")
+    assert read_file(path) == {"on": "ros", "robot": "go2"}
+
+
 def test_in_lock_step_there_is_no_real_time():
     config = resolve({**WALK, "on": "ros", "ros": {"lock_step": True}}, "test")
     assert config.real_time == {}
