@@ -78,7 +78,7 @@ class ControlLoop:
         self._collector, self._learner = collector, learner
         self._settings, self._real_time = settings, real_time
         self._stop, self._paused, self._ask, self._say = stop, paused, ask, say
-        self._silent_since: float | None = None
+        self._silence: tuple[float, RobotTimeout] | None = None
         seed = np.random.SeedSequence([settings.seed, learner.step])
         reset_seed, action_seed = seed.generate_state(2)
         self._actions = np.random.default_rng(int(action_seed))
@@ -103,7 +103,7 @@ class ControlLoop:
                     self._play()
                 except RobotTimeout as error:
                     self._stop()
-                    self._silent_since = time.monotonic()
+                    self._silence = (time.monotonic(), error)
                     self._say(f"{error}; this episode ends here")
             return reason
         finally:
@@ -141,11 +141,15 @@ class ControlLoop:
         while True:
             try:
                 self._collector.begin()
-                self._silent_since = None
+                self._silence = None
                 return
-            except RobotTimeout:
-                if self._silent_since is None or time.monotonic() > self._silent_since + _SILENCE:
+            except RobotTimeout as error:
+                if self._silence is None:
                     raise
+                since, first = self._silence
+                silent = time.monotonic() - since
+                if silent > _SILENCE:
+                    raise RobotTimeout(f"{first}; after {silent:.0f} s it is not back: {error}") from error
                 self._learner.check()
                 time.sleep(_PAUSE_TICK)
             except HelpNeeded as error:

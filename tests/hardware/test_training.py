@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -32,6 +33,9 @@ from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint, loa
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings, train
+
+# Seconds on an idle machine. Each process loads torch, and on a busy one that alone can take minutes.
+pytestmark = pytest.mark.timeout(900)
 
 TINY = {
     "start_steps": 40, "batch_size": 8, "replay_capacity": 5000, "checkpoint_interval": 50, "log_interval": 50,
@@ -192,7 +196,7 @@ def trainer(start: Callable[..., Any], robot_file: Callable[..., str], tmp_path:
 
     def begin(*arguments: str, until: str = r"^step \d+/") -> Any:
         process = start("-m", "robot_rl.cli", "train", *arguments)
-        process.wait_for(until, timeout=150)
+        process.wait_for(until, timeout=280)
         return process
 
     return begin
@@ -275,8 +279,8 @@ def test_a_killed_control_loop_costs_no_transition_and_the_run_resumes(
     again.wait_for(r"^step \d+/", timeout=150)
     robot.end(signal.SIGKILL)
     assert again.process.wait(150) == 3
-    assert "/joint_states" in again.output.splitlines()[-1]
-    assert "ros.state_timeout" in again.output
+    silent = r"robot-rl: robot 'go2': /\S+ is \S+ s old, allowed 5 s \(ros.state_timeout\).* it is not back"
+    assert re.search(silent, again.output.splitlines()[-1])
     more, transitions = steps_saved(folder)
     assert more == transitions > steps
 
