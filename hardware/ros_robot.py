@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,26 +18,18 @@ from hardware.session import RosSession
 from hardware.simulator_client import SimulatorClient
 from hardware.state_receiver import StateReceiver
 from robot_rl.arrays import all_finite, frozen, kept
-from robot_rl.errors import InvalidInput, RobotFault, RobotTimeout
+from robot_rl.errors import HelpNeeded, InvalidInput, RobotFault, RobotTimeout
 from robot_rl.robot import JointCommand, RobotState, Start
+from robot_rl.ros_spec import RosSettings
 from robot_rl.spec import RobotSpec
 from robot_rl.timing import Rate, TimingLog
 
+__all__ = ["RosRobot", "RosSettings"]
+
 Array = NDArray[np.floating]
 
-
-@dataclass(frozen=True)
-class RosSettings:
-    """How a program speaks to a robot over ROS; what the robot's file does not say."""
-
-    namespace: str = ""
-    """Before all relative topic names."""
-    lock_step: bool = False
-    """Whether the other side is a simulator that waits for each command; ticks then follow its clock."""
-    settle_time: float = 1.0
-    """s of standing still after moving to the start of an episode."""
-    move_speed: float = 0.8
-    """rad/s (m/s) of the fastest joint while moving to the start of an episode."""
+_PATIENCE = 0.5
+"""s until a simulator that waits for commands is sent the same one again; a message can be lost."""
 
 
 class RosRobot:
@@ -48,6 +40,7 @@ class RosRobot:
 
     Attributes:
         timing: period, compute time and state age of each tick.
+        late: s by which the last tick was late, in sending its command or in reading what came of it.
     """
 
     def __init__(self, spec: RobotSpec, settings: RosSettings | None = None, session: RosSession | None = None) -> None:
@@ -68,6 +61,7 @@ class RosRobot:
         self._session = session or RosSession("robot_rl", self.settings.namespace)
         self.node: Node = self._session.node
         self.timing = TimingLog()
+        self.late = 0.0
         self._rate = Rate(spec.control_dt)
         self._epoch = 0.0
         self._applied: Array = frozen(np.array(spec.home))
@@ -83,6 +77,8 @@ class RosRobot:
             self._simulator = SimulatorClient(self.node)
             self._session.start()
             self.receiver.wait_ready(spec.ros.connect_timeout)
+            if self.settings.lock_step:
+                self._simulator.wait(spec.ros.connect_timeout)
             self._refuse_second()
         except BaseException:
             self.close()
@@ -101,9 +97,10 @@ class RosRobot:
         and must then stand as it should.
 
         Raises:
-            RobotFault: the joints did not arrive, or the base is not upright.
+            HelpNeeded: the joints did not arrive, or the base is not upright.
+            RobotFault: the simulator refused.
         """
-        if self._simulator.present:
+        if self.simulated and self.settings.reset == "auto":
             stamp = self._simulator.reset(start, int(rng.integers(2**31)), self.spec)
             self._applied = frozen(np.array(start.joint_position))
             self.receiver.wait_for(stamp, self.spec.ros.connect_timeout)
@@ -111,12 +108,16 @@ class RosRobot:
             self.move_to(start.joint_position)
         return self.begin()
 
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulator answers, which can begin an episode anywhere at once."""
+        return self._simulator.present
+
     def begin(self) -> RobotState:
         """Reads the robot and starts the clock of an episode; the next tick is due one period from now."""
         state, _ = self.receiver.read(self._applied, self._epoch)
         self._epoch += float(state.stamp)
-        state, _ = self.receiver.read(self._applied, self._epoch)
-        self._answered = self._epoch + float(state.stamp)
+        state, _ = self._read()
         self._rate.start()
         self._worked_until = time.monotonic()
         return state
@@ -132,15 +133,14 @@ class RosRobot:
         before = self._worked_until
         self.send(command.position)
         compute = time.monotonic() - before
+        overrun = False
         if self.settings.lock_step:
-            self.receiver.wait_for(self._answered + self.spec.control_dt, self.spec.ros.connect_timeout)
-            overrun = False
+            self._await_simulator(command.position)
         else:
             missed = self._rate.missed
-            self._rate.wait()
+            self.late = max(compute, self._rate.wait())
             overrun = self._rate.missed > missed
-        state, age = self.receiver.read(self._applied, self._epoch)
-        self._answered = self._epoch + float(state.stamp)
+        state, age = self._read()
         now = time.monotonic()
         self.timing.add(now - before, compute, age, overrun=overrun)
         self._worked_until = now
@@ -177,7 +177,8 @@ class RosRobot:
         """Moves the joints on straight lines, the fastest at `move_speed`, then rests for `settle_time`.
 
         Raises:
-            RobotFault: a joint is further than .2 rad from where it should be, or the base lies on its side.
+            HelpNeeded: a joint is further from where it should be than the robot's weight explains, or the base lies on
+                its side.
         """
         state, _ = self.receiver.read(self._applied, self._epoch)
         first = np.array(state.joint_position)
@@ -187,21 +188,25 @@ class RosRobot:
         resting = round(self.settings.settle_time * self.spec.control_rate)
         self._rate.start()
         for tick in range(1, ticks + resting + 1):
-            self.send(first + way * min(1.0, tick / ticks))
+            wanted = first + way * min(1.0, tick / ticks)
+            self._answered = self.receiver.stamp
+            self.send(wanted)
             if self.settings.lock_step:
-                self.receiver.wait_for(self.receiver.stamp + self.spec.control_dt, self.spec.ros.connect_timeout)
+                self._await_simulator(wanted)
             else:
                 self._rate.wait()
             state, _ = self.receiver.read(self._applied, self._epoch)
         off = np.abs(state.joint_position - joint_position)
-        worst = int(np.argmax(off))
-        if off[worst] > 0.2:
-            raise RobotFault(
+        # A proportional controller gives way under a load, by a quarter radian in the knees of a Go2 that stands.
+        allowed = 0.2 + 0.25 * self.spec.effort_limit / np.maximum(self.spec.kp, 1e-3)
+        worst = int(np.argmax(off - allowed))
+        if off[worst] > allowed[worst]:
+            raise HelpNeeded(
                 f"robot {self.spec.name!r} did not reach its start: {self.spec.joint_names[worst]} is "
-                f"{off[worst]:.2f} rad away"
+                f"{off[worst]:.2f} rad away; free the joint"
             )
         if state.orientation_xyzw is not None and state.gravity[2] > -0.5:
-            raise RobotFault(f"robot {self.spec.name!r} is not upright; put it on its feet")
+            raise HelpNeeded(f"robot {self.spec.name!r} is not upright; put it on its feet")
 
     def stop(self) -> None:
         """Tells the joints to stay where they are; a robot that has been silent gets nothing, and stops by itself."""
@@ -220,6 +225,27 @@ class RosRobot:
         self._closed = True
         if self._own_session:
             self._session.close()
+
+    def _await_simulator(self, position: Array) -> None:
+        """Waits for the reading that answers a command."""
+        due = self._answered + self.spec.control_dt
+        deadline = time.monotonic() + self.spec.ros.connect_timeout
+        while True:
+            try:
+                return self.receiver.wait_for(due, min(_PATIENCE, max(0.0, deadline - time.monotonic())))
+            except RobotTimeout:
+                if time.monotonic() >= deadline:
+                    raise
+            self.send(position)
+
+    def _read(self) -> tuple[RobotState, float]:
+        """The newest state and its age; in lock step its stamp is a whole number of ticks, alike in every episode."""
+        state, age = self.receiver.read(self._applied, self._epoch)
+        self._answered = self._epoch + float(state.stamp)
+        if self.settings.lock_step:
+            dt = self.spec.control_dt
+            state = replace(state, stamp=round(float(state.stamp) / dt) * dt)
+        return state, age
 
     def _command_publisher(self) -> Any:
         kind = JointTrajectory if self.spec.ros.command == "trajectory" else Float64MultiArray

@@ -34,6 +34,18 @@ class SimulatorClient:
         """Whether a simulator offers them."""
         return self._reset.service_is_ready() and self._set.service_is_ready()
 
+    def wait(self, timeout: float) -> None:
+        """Waits until a simulator offers them.
+
+        Raises:
+            RobotTimeout: none did.
+        """
+        if not (self._reset.wait_for_service(timeout) and self._set.wait_for_service(timeout)):
+            raise RobotTimeout(
+                f"no simulator answered within {timeout:g} s; in lock step the other side must be "
+                "`robot-rl twin --lock-step`"
+            )
+
     def reset(self, start: Start, seed: int, spec: RobotSpec) -> float:
         """Begins an episode.
 

@@ -104,6 +104,7 @@ class Twin:
         self._sent = 0
         self._tick = 0
         self._time = 0.0
+        self._moments = 0
         self._dt = robot.spec.control_dt
         self._repeated: list[tuple[Any, Any]] = []
         self._drive: tuple[str, tuple[str, ...]] = ("position", ())
@@ -153,7 +154,12 @@ class Twin:
         self._switch(drive.mode)
         self._state = self.robot.step(JointCommand(drive.target))
         self._tick += 1
-        self._time += self._dt
+        self._advance()
+
+    def _advance(self) -> None:
+        """One period of the clock; counted, since a sum of so many periods would drift."""
+        self._moments += 1
+        self._time = self._moments * self._dt
 
     def _switch(self, mode: str) -> None:
         wanted = (mode, self.faults.motor_failure)
@@ -190,7 +196,7 @@ class Twin:
             self._motors.clear(position)
             self._switch("position")
             self._state = self.robot.reset(start, self._rng)
-            self._time += self._dt
+            self._advance()
             answer = f"{self._stamp():.9f}"
         except (RobotRLError, ValueError, TypeError) as error:
             answer = f"error: {error}"

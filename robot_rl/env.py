@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.interaction import Interaction, Outcome
-from robot_rl.robot import BatchRobot, Robot, RobotState, Snapshot
+from robot_rl.robot import BatchRobot, Punctual, Robot, RobotState, Snapshot
 from robot_rl.task import Task
 
 Array = NDArray[Any]
@@ -51,8 +51,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     Observations are raw SI values in the order of `observation_layout`, float32. Actions lie in [-1, 1]. An episode is
     truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
 
-    `info` carries `reward_terms` (name -> weighted value), `safety` (failed checks of this tick) and the `applied`
-    command.
+    `info` carries `reward_terms` (name -> weighted value), `safety` (failed checks of this tick), the `applied`
+    command, and from a robot in real time `late`, the s by which this tick was late.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -84,6 +84,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         if render_mode and camera is None:
             raise ConfigurationError("render_mode 'rgb_array' needs a camera")
         self.robot, self.task = robot, task
+        self._punctual = robot if isinstance(robot, Punctual) else None
         self.observation_layout = task.layout
         self.observation_space, self.action_space = _spaces(task)
         self.render_mode = render_mode
@@ -137,6 +138,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
             "safety": dict.fromkeys(outcome.safety, 1),
             "applied": outcome.applied,
         }
+        if self._punctual is not None:
+            info["late"] = self._punctual.late
         return self._interaction.observation(), float(outcome.reward), terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
@@ -153,7 +156,11 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self.robot.close()
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that decides how the episode and those after it go on."""
+        """Everything that decides how the episode and those after it go on.
+
+        Raises:
+            ConfigurationError: this robot cannot be saved in the middle of an episode; no real one can.
+        """
         return {
             **_snapshot(self.robot, self._interaction, self.np_random),
             "tick": self._tick,

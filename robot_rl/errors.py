@@ -11,7 +11,9 @@ RobotRLError
 ├── PolicyError (ValueError)             a policy file is damaged or does not fit; exit code 4
 ├── CheckFailed                          a parity or threshold check failed; exit code 4
 └── RobotFault                           a safety stop or a fault of the robot; exit code 3
-    └── RobotTimeout (TimeoutError)      the robot did not answer in time; exit code 3
+    ├── RobotTimeout (TimeoutError)      the robot did not answer in time; exit code 3
+    ├── HelpNeeded                       the robot cannot get ready by itself, a person can help; exit code 3
+    └── LearnerEnded                     the process that learns is gone; the robot was stopped; exit code 3
 ```
 """
 
@@ -82,3 +84,11 @@ class RobotFault(RobotRLError):
 
 class RobotTimeout(RobotFault, TimeoutError):
     """The robot did not answer in time."""
+
+
+class HelpNeeded(RobotFault):
+    """The robot cannot get ready by itself; a person can help."""
+
+
+class LearnerEnded(RobotFault):
+    """The process that learns is gone, and the robot was stopped for it."""

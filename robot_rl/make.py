@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import BatchRobot, Robot
+from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
 from robot_rl.spec import RobotSpec, load_robot
 from robot_rl.task import Task
@@ -19,6 +20,7 @@ from robot_rl.tasks import TASKS
 if TYPE_CHECKING:
     from hardware.bag import Bag
     from hardware.bag_replay import BagTransitions, ReplayReport
+    from hardware.pause_services import PauseServices
     from hardware.topic_tap import TopicRecording
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
@@ -65,26 +67,32 @@ def robot_spec(robot: str | Path | RobotSpec) -> RobotSpec:
     return robot if isinstance(robot, RobotSpec) else load_robot(robot)
 
 
-def make_robot(robot: str | Path | RobotSpec, backend: str = "mujoco", noise: bool = True) -> Robot:
+def make_robot(
+    robot: str | Path | RobotSpec, backend: str = "mujoco", noise: bool = True, ros: RosSettings | None = None
+) -> Robot:
     """A robot ready to reset.
 
     Args:
         robot: built-in name, path of a YAML file, or a spec.
         backend: where it lives; one of BACKENDS.
         noise: whether simulated sensors carry the spec's noise.
+        ros: how to speak to a robot of backend `ros`.
 
     Raises:
         UnknownName: no such robot or backend; lists those that exist.
         ConfigurationError: the robot's file or model is wrong.
+        RobotFault: over ROS: the robot does not answer, or is commanded already.
     """
     spec = robot_spec(robot)
     _check_backend(backend)
+    if ros is not None and backend != "ros":
+        raise ConfigurationError(f"settings of ROS do not apply to the backend {backend!r}")
     if backend == "ros":
         try:
             from hardware.ros_robot import RosRobot
         except ModuleNotFoundError as error:
             raise missing_package(error, "ros") from error
-        return RosRobot(spec)
+        return RosRobot(spec, ros)
     try:
         from sim.mujoco_robot import MujocoRobot
     except ModuleNotFoundError as error:
@@ -161,12 +169,23 @@ def _missing_for_bags(error: ModuleNotFoundError) -> ConfigurationError:
     return missing_package(error, "bags" if error.name and error.name.startswith("rosbags") else "ros")
 
 
+def make_pause_services(robot: Robot) -> PauseServices:
+    """Services `train/pause` and `train/resume` beside a robot over ROS."""
+    from hardware.pause_services import PauseServices
+    from hardware.ros_robot import RosRobot
+
+    assert isinstance(robot, RosRobot)
+    return PauseServices(robot.node)
+
+
 def make_batch(
     robot: str | Path | RobotSpec, count: int, backend: str = "mujoco", threads: int | None = None, noise: bool = True
 ) -> BatchRobot:
     """Several copies of a robot that step together; `threads` None takes all cores. See `make_robot`."""
     spec = robot_spec(robot)
     _check_backend(backend)
+    if backend == "ros":
+        raise ConfigurationError("several robots in step exist in simulation only; over ROS train one (robots: 1)")
     try:
         from sim.mujoco_batch import MujocoBatch
     except ModuleNotFoundError as error:
@@ -220,6 +239,7 @@ def make_env(
     settings: Mapping[str, Any] | None = None,
     *,
     backend: str = "mujoco",
+    ros: RosSettings | None = None,
     time_limit: float | None = None,
     render_mode: str | None = None,
 ) -> RobotEnv:
@@ -230,6 +250,7 @@ def make_env(
         task: name, or a task made for the same robot.
         settings: of the task, where it is given by name.
         backend: where the robot lives, where it is not given.
+        ros: how to speak to a robot of backend `ros`.
         time_limit: s; the task's own by default.
         render_mode: `rgb_array` for frames from `render()`.
 
@@ -237,7 +258,7 @@ def make_env(
         ConfigurationError: a name, a setting or the combination is wrong; says what is allowed.
     """
     if not isinstance(robot, Robot):
-        robot = make_robot(robot, backend)
+        robot = make_robot(robot, backend, ros=ros)
     if isinstance(task, str):
         task = make_task(task, robot.spec, settings)
     try:

@@ -128,6 +128,14 @@ class Robot(Protocol):
 
 
 @runtime_checkable
+class Punctual(Protocol):
+    """A robot in real time, whose ticks may come late."""
+
+    late: float
+    """s by which the last tick was late; 0 for one in time."""
+
+
+@runtime_checkable
 class BatchRobot(Protocol):
     """Several copies of one robot that step together; arrays lead with (count,)."""
 

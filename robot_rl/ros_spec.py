@@ -1,12 +1,42 @@
-"""The `ros` section of a robot's file: the topics on which it speaks and listens, and how soon silence is a fault."""
+"""The `ros` section of a robot's file: the topics on which it speaks and listens, and how soon silence is a fault.
+
+And what a program may choose that the file does not say: `RosSettings`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.section import Section
 
 COMMAND_KINDS = ("position", "velocity", "effort", "trajectory")
+RESETS = ("auto", "stand_up")
+
+
+@dataclass(frozen=True)
+class RosSettings:
+    """How a program speaks to a robot over ROS; what the robot's file does not say."""
+
+    namespace: str = ""
+    """Before all relative topic names."""
+    lock_step: bool = False
+    """Whether the other side is a simulator that waits for each command; ticks then follow its clock."""
+    reset: str = "auto"
+    """How an episode begins: auto (a simulator is told to begin there, a robot stands up slowly) or stand_up always."""
+    settle_time: float = 1.0
+    """s of standing still after moving to the start of an episode."""
+    move_speed: float = 0.8
+    """rad/s (m/s) of the fastest joint while moving to the start of an episode."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot work, by name."""
+        if self.reset not in RESETS:
+            raise UnknownName.of("reset", self.reset, RESETS, "in ros")
+        if not self.settle_time >= 0.0:
+            raise ConfigurationError(f"ros: settle_time must be at least 0, got {self.settle_time}")
+        if not self.move_speed > 0.0:
+            raise ConfigurationError(f"ros: move_speed must be positive, got {self.move_speed}")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ In a file:
     trainer: {total_steps: 30000}
     robots: 1
     seed: 0
+    on: mujoco
 
 The resolved form has every setting in it. It is saved as the run's config.json, and `--config` reads that too.
 """
@@ -16,23 +17,37 @@ The resolved form has every setting in it. It is saved as the run's config.json,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from robot_rl.errors import ConfigurationError, UnknownName
-from robot_rl.make import ALGORITHMS, algorithm_of, make_task, task_class, task_settings_class
+from robot_rl.make import (
+    ALGORITHMS,
+    BACKENDS,
+    algorithm_of,
+    make_env,
+    make_learner,
+    make_task,
+    task_class,
+    task_settings_class,
+)
+from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot
 from robot_rl.task import Task
 
+if TYPE_CHECKING:
+    from robot_rl.algorithms.learner import Learner
+    from robot_rl.env import RobotEnv
+
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
-KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", *ALGORITHMS)
-SECTIONS = ("task", "trainer", *ALGORITHMS)
+KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", "on", "ros", "real_time", *ALGORITHMS)
+SECTIONS = ("task", "trainer", "ros", "real_time", *ALGORITHMS)
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
 
@@ -53,19 +68,27 @@ class TrainingConfig:
     seed: int
     robot_digest: str
     """SHA-256 of what the robot's file says."""
+    on: str = "mujoco"
+    """Where the robot lives, one of `robot_rl.make.BACKENDS`."""
+    ros: Mapping[str, Any] = field(default_factory=dict)
+    """Of `RosSettings`; empty where the robot lives elsewhere."""
+    real_time: Mapping[str, Any] = field(default_factory=dict)
+    """Of `RealTimeSettings`; empty where time waits for the learner."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
-        return {
+        found = {
             "robot": self.robot,
             "robot_digest": self.robot_digest,
             "robots": self.robots,
+            "on": self.on,
             "task": {"name": self.task, **self.task_settings},
             "algorithm": self.algorithm,
             self.algorithm: dict(self.algorithm_settings),
             "trainer": dict(self.trainer),
             "seed": self.seed,
         }
+        return found | {name: dict(values) for name in ("ros", "real_time") if (values := getattr(self, name))}
 
     def spec(self) -> RobotSpec:
         """The robot, unchanged since the run was configured."""
@@ -79,6 +102,15 @@ class TrainingConfig:
     def make_task(self) -> Task:
         """The task on its robot."""
         return make_task(self.task, self.spec(), self.task_settings)
+
+    def make_learner(self) -> Learner:
+        """The learner, new."""
+        return make_learner(self.algorithm, self.make_task(), self.algorithm_settings, self.seed)
+
+    def make_env(self, task: Task) -> RobotEnv:
+        """The environment to train in."""
+        ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
+        return make_env(self.spec(), task, backend=self.on, ros=ros)
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -96,6 +128,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise ConfigurationError(f"configuration {path}: expected a mapping of keys, got {type(values).__name__}")
+    if True in values:
+        values["on"] = values.pop(True)  # YAML 1.1 takes the bare word `on` for a truth value
     for key in values:
         if key not in (*KEYS, *RECORDED):
             raise UnknownName.of("key", key, KEYS, f"in {path}")
@@ -162,6 +196,7 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
         raise ConfigurationError(f"{where}.task: task {name!r} has no settings, got: {', '.join(task)}")
     chosen = asdict(from_mapping(settings_class, task, f"{where}.task")) if settings_class else {}
     recorded = values.get("robot_digest", spec.digest)
+    place = _place(values, where, counts["robots"])
     config = TrainingConfig(
         robot=robot if robot in builtin_robots() else str(Path(robot).resolve()),
         task=name,
@@ -174,9 +209,32 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
         robots=counts["robots"],
         seed=counts["seed"],
         robot_digest=recorded,
+        **place,
     )
     config.make_task()
     return config
+
+
+def _place(values: Mapping[str, Any], where: str, robots: int) -> dict[str, Any]:
+    """Where the robot lives: `on`, and the settings that come with it."""
+    from robot_rl.training.real_time import RealTimeSettings
+
+    on, ros, real_time = values.get("on", "mujoco"), values.get("ros", {}), values.get("real_time", {})
+    if on not in BACKENDS:
+        raise UnknownName.of("place", on, BACKENDS, f"in {where}.on")
+    if on != "ros":
+        for name, given in (("ros", ros), ("real_time", real_time)):
+            if given:
+                raise ConfigurationError(f"{where}: settings of {name!r} do not apply, the robot is on {on!r}")
+        return {"on": on}
+    if robots != 1:
+        raise ConfigurationError(f"{where}.robots: over ROS one robot trains, got {robots}")
+    ros = asdict(from_mapping(RosSettings, ros, f"{where}.ros"))
+    if not ros["lock_step"]:
+        return {"on": on, "ros": ros, "real_time": asdict(from_mapping(RealTimeSettings, real_time, "real_time"))}
+    if any(value is not None for value in real_time.values()):
+        raise ConfigurationError(f"{where}: settings of 'real_time' do not apply, in lock step time waits")
+    return {"on": on, "ros": ros}
 
 
 def saved_config(run: Path) -> TrainingConfig:

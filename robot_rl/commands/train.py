@@ -16,16 +16,21 @@ from robot_rl.commands.configuration import (
     saved_config,
 )
 from robot_rl.commands.evaluate import report
-from robot_rl.commands.flags import Parser, add_json, add_settings, given_settings, whole_number
-from robot_rl.commands.output import duration, print_json, relative
+from robot_rl.commands.flags import Parser, add_json, add_settings, given_settings, positive_number, whole_number
+from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, is_run
 from robot_rl.errors import ConfigurationError
-from robot_rl.make import ALGORITHMS, algorithm_of, missing_package, task_settings_class
+from robot_rl.make import ALGORITHMS, BACKENDS, algorithm_of, missing_package, task_settings_class
+from robot_rl.ros_spec import RosSettings
 from robot_rl.spec import builtin_robots
 from robot_rl.tasks import TASKS
 
 TRAINER_FLAGS_ELSEWHERE = ("total_steps", "seed")
 """Settings of the trainer that are set by --steps and --seed."""
+ROS_FLAGS_ELSEWHERE = ("namespace", "lock_step")
+REAL_TIME_FLAGS_ELSEWHERE = ("max_minutes", "max_falls")
+ON_RESUMING = {"trainer": ("total_steps",), "real_time": REAL_TIME_FLAGS_ELSEWHERE}
+"""Limits, the only settings that a run may change when it goes on."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -45,9 +50,9 @@ def run(arguments: Sequence[str]) -> int:
     values = parser.parse(arguments)
     flags = layered(
         _given(values),
-        {section: given_settings(values, section) for section in ("task", "trainer", algorithm)},
+        {section: given_settings(values, section) for section in ("task", "trainer", "ros", "real_time", algorithm)},
     )
-    from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, start, train_run
+    from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, last_figures, start, train_run
 
     if values.resume:
         folder, config = _resumed(values, flags)
@@ -59,14 +64,19 @@ def run(arguments: Sequence[str]) -> int:
             raise ConfigurationError(f"no robot was given; use --robot with a YAML file or one of: {known}")
         config = resolve(layered(advised, file, flags), values.config or "configuration")
         folder = start(config, ["train", *arguments], Path(values.out) if values.out else None)
-    result = train_run(folder, config)
-    evaluation = None if result.training.interrupted else evaluate_run(result)
+    result = train_run(folder, config, values.yes)
+    # A robot is no simulation: what it learnt is measured on it, by the returns of its training.
+    evaluation = None if result.training.interrupted or config.real_time else evaluate_run(result)
     if values.json:
         print_json({**result.to_dict(), "evaluation": evaluation.summary() if evaluation else None})
-    elif evaluation:
+    elif not result.training.interrupted:
         print(f"trained {result.training.steps:,} steps in {duration(result.training.wall_time)}")
-        print(report(evaluation, result.task))
-        print("\n".join(f"  {relative(folder / name)}" for name in (CURVE, EVALUATION, POLICY)))
+        if evaluation:
+            print(report(evaluation, result.task))
+        else:
+            print(table(last_figures(result)))
+        files = (CURVE, EVALUATION, POLICY) if evaluation else (CURVE, POLICY)
+        print("\n".join(f"  {relative(folder / name)}" for name in files))
     return result.training.exit_code
 
 
@@ -83,6 +93,21 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--steps", type=_lenient(brief, whole_number(1)), help="environment steps to train for")
     parser.add_argument("--seed", type=_lenient(brief, whole_number(0)), help="of everything random [0]")
     parser.add_argument("--robots", type=_lenient(brief, whole_number(1)), help="copies simulated in step [1]")
+    parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
+    parser.add_argument("--namespace", metavar="NAME", help="over ROS: before all relative topic names")
+    parser.add_argument(
+        "--lock-step", action="store_true", help="over ROS: the other side is `robot-rl twin --lock-step`, time waits"
+    )
+    parser.add_argument(
+        "--max-minutes",
+        type=_lenient(brief, positive_number),
+        metavar="MIN",
+        help="over ROS in real time: end after so many minutes with the robot, over all resumptions",
+    )
+    parser.add_argument(
+        "--max-falls", type=_lenient(brief, whole_number(1)), metavar="N", help="the same: end after so many falls"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before a robot moves")
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings; a run's config.json will do")
     parser.add_argument("--resume", metavar="RUN", help="continue a run from its newest checkpoint")
     parser.add_argument("--out", metavar="DIR", help="folder of the run [runs/TASK-ROBOT/TIME_ALGORITHM_sSEED]")
@@ -118,17 +143,25 @@ def _lenient(brief: bool, reader: Any) -> Any:
 
 def _given(values: Any) -> dict[str, Any]:
     """The general flags in the form of a configuration file."""
-    given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed")}
-    given = {key: value for key, value in given.items() if value is not None}
-    if values.task is not None:
-        given["task"] = {"name": values.task}
-    if values.steps is not None:
-        given["trainer"] = {"total_steps": values.steps}
-    return given
+    given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed", "on")}
+    given |= {
+        "task": {"name": values.task},
+        "trainer": {"total_steps": values.steps},
+        "ros": {"namespace": values.namespace, "lock_step": values.lock_step or None},
+        "real_time": {"max_minutes": values.max_minutes, "max_falls": values.max_falls},
+    }
+    return _without_none(given)
+
+
+def _without_none(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, and no empty sections."""
+    found = {key: _without_none(value) if isinstance(value, dict) else value for key, value in given.items()}
+    return {key: value for key, value in found.items() if value is not None and value != {}}
 
 
 def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: dict[str, Any]) -> None:
     try:
+        from robot_rl.training.real_time import RealTimeSettings
         from robot_rl.training.trainer import TrainerSettings
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
@@ -138,20 +171,29 @@ def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: 
     known = algorithm_of(algorithm)
     add_settings(parser, algorithm, known.load(known.settings), f"algorithm {algorithm}", values.get(algorithm, {}))
     add_settings(parser, "trainer", TrainerSettings, "trainer", values.get("trainer", {}), TRAINER_FLAGS_ELSEWHERE)
+    add_settings(parser, "ros", RosSettings, "with --on ros", values.get("ros", {}), ROS_FLAGS_ELSEWHERE)
+    real_time, title = values.get("real_time", {}), "with --on ros, in real time"
+    add_settings(parser, "real_time", RealTimeSettings, title, real_time, REAL_TIME_FLAGS_ELSEWHERE)
 
 
 def _resumed(values: Any, flags: dict[str, Any]) -> tuple[Path, TrainingConfig]:
     folder = Path(values.resume)
     if not is_run(folder):
         raise ConfigurationError(f"--resume {values.resume}: not a run, it has no config.json")
-    steps = flags.get("trainer", {}).pop("total_steps", None)
+    flags = {section: dict(values) if isinstance(values, dict) else values for section, values in flags.items()}
+    changed = {
+        section: {name: flags[section].pop(name) for name in names if name in flags.get(section, {})}
+        for section, names in ON_RESUMING.items()
+    }
     others = [key for key, value in flags.items() if value] + [key for key in ("config", "out") if getattr(values, key)]
     if others:
         raise ConfigurationError(
-            f"with --resume only --steps may be given, the rest is read from {folder / 'config.json'}; "
+            "with --resume only --steps, --max-minutes and --max-falls may be given, the rest is read from "
+            f"{folder / 'config.json'}; "
             f"got settings of: {', '.join(others)}"
         )
     config = saved_config(folder)
-    if steps is not None:
-        config = dataclasses.replace(config, trainer={**config.trainer, "total_steps": steps})
-    return folder, config
+    if changed["real_time"] and not config.real_time:
+        raise ConfigurationError("--max-minutes and --max-falls are for runs in real time; this one is not")
+    trainer = {**config.trainer, **changed["trainer"]}
+    return folder, dataclasses.replace(config, trainer=trainer, real_time={**config.real_time, **changed["real_time"]})

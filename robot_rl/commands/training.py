@@ -15,8 +15,9 @@ from robot_rl.commands.evaluate import actor
 from robot_rl.commands.exporting import export_run
 from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
+from robot_rl.commands.real_time import train_robot
 from robot_rl.evaluation import Evaluation, evaluate
-from robot_rl.make import make_env, make_learner, make_vector_env
+from robot_rl.make import make_env, make_vector_env
 from robot_rl.settings import from_mapping
 from robot_rl.task import Task
 from robot_rl.training.evaluation import deterministic_evaluation
@@ -65,40 +66,60 @@ def start(config: TrainingConfig, command: Sequence[str], folder: Path | None = 
     return folder
 
 
-def train_run(folder: Path, config: TrainingConfig) -> RunResult:
+def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunResult:
     """Trains (or continues), draws the learning curve, exports the policy.
 
     Args:
         folder: of the run.
         config: what it was told; saved anew where it differs from what the folder says.
+        yes: whether a robot may move without a person being asked.
     """
     run = Run.open(folder)
     settings = from_mapping(TrainerSettings, config.trainer, "trainer")
     if run.config != json.loads(to_json(config.to_dict())):
         replace_file(folder / "config.json", to_json(config.to_dict()))
     task, spec = config.make_task(), config.spec()
-    learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
-    env = make_env(spec, task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
+    place = " over ROS" if config.on == "ros" else ""
     say(
-        f"training {task.name} on {spec.name} with {config.algorithm}, {settings.total_steps:,} steps, "
+        f"training {task.name} on {spec.name}{place} with {config.algorithm}, {settings.total_steps:,} steps, "
         f"in {relative(folder)}"
     )
-    try:
-        training = train(
-            env,
-            learner,
-            settings,
-            run,
-            deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes),
-        )
-    finally:
-        env.close()
+    training = train_only(run, config, settings, yes)
     if run.metrics.is_file():
         plot_learning_curve(run.metrics, folder / CURVE, f"{task.name} on {spec.name}, {config.algorithm}")
     if training.interrupted:
         say(f"interrupted at step {training.steps:,}; continue with: robot-rl train --resume {relative(folder)}")
         return RunResult(folder, task, training, None)
     return RunResult(folder, task, training, export_run(folder, folder / POLICY))
+
+
+def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes: bool = False) -> TrainingResult:
+    """Trains (or continues) and does nothing with what was learnt; see `train_run`."""
+    task, spec = config.make_task(), config.spec()
+    if config.real_time:
+        return train_robot(run, config, settings, task, yes)
+    learner = config.make_learner()
+    env = config.make_env(task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
+    # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
+    evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
+    try:
+        return train(env, learner, settings, run, evaluation)
+    finally:
+        env.close()
+
+
+def last_figures(result: RunResult) -> list[tuple[str, str]]:
+    """How training went at its end, for a person; names and figures."""
+    shown = {
+        "training/return": ("return", "{:.1f}"),
+        "training/length": ("steps per episode", "{:.0f}"),
+        "real_time/falls": ("falls", "{:.0f}"),
+        "real_time/robot_time": ("s with the robot", "{:.0f}"),
+        "real_time/updates_per_step": ("updates per step", "{:.2f}"),
+        "real_time/late_share": ("share of late ticks", "{:.4f}"),
+    }
+    found = result.training.metrics
+    return [(label, form.format(found[name])) for name, (label, form) in shown.items() if name in found]
 
 
 def evaluate_run(result: RunResult) -> Evaluation:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -57,6 +57,30 @@ class Episode:
             **{f"reward_terms/{name}": value / self.length for name, value in self.reward_terms.items()},
             **{f"safety/{name}": value for name, value in self.safety.items()},
         }
+
+
+class Source(Protocol):
+    """Where a trainer's transitions come from: a Collector, or another process that collects."""
+
+    observation_size: int
+    action_size: int
+
+    @property
+    def at_start(self) -> bool:
+        """See `Collector`."""
+
+    @property
+    def has_snapshots(self) -> bool:
+        """See `Collector`."""
+
+    def restart(self, seed: int) -> None:
+        """See `Collector`."""
+
+    def state(self) -> State:
+        """See `Collector`."""
+
+    def load_state(self, state: State, seed: int) -> None:
+        """See `Collector`."""
 
 
 class Collector:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.errors import ConfigurationError
+from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.training.checkpoint import (
     checkpoints,
     latest_checkpoint,
@@ -30,7 +30,7 @@ from robot_rl.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from robot_rl.training.collector import Collector, Environment, Episode
+from robot_rl.training.collector import Collector, Environment, Episode, Source
 from robot_rl.training.memory import keep_freed_memory
 from robot_rl.training.metrics import MetricsLog, mean_metrics
 from robot_rl.training.progress import Progress
@@ -134,23 +134,27 @@ def train(
         ConfigurationError: the spaces do not suit, or the learner has other sizes.
         InvalidInput: the environment or the learner gave a number that is not finite.
         StorageError: a save failed (the checkpoint before it can be resumed), or a checkpoint is damaged.
+        RobotFault: the robot stopped or left; on hardware after a checkpoint.
     """
     return Trainer(env, learner, settings, run, evaluate).train()
 
 
 class Trainer:
-    """The loop and what it has counted so far; see `train`."""
+    """The loop and what it has counted so far; see `train`.
+
+    `robot_rl.training.learner_process` has the same loop with transitions that another process collects.
+    """
 
     def __init__(
         self,
-        env: Environment,
+        env: Environment | Source,
         learner: Learner,
         settings: TrainerSettings,
         run: Run | None = None,
         evaluate: Callable[[Learner], dict[str, float]] | None = None,
     ) -> None:
-        """See `train`."""
-        self.collector = Collector(env)
+        """See `train`; `env` may also be where the transitions of another process arrive."""
+        self.collector: Source = Collector(env) if isinstance(env, Environment) else env
         sizes = (self.collector.observation_size, self.collector.action_size)
         if sizes != (learner.observation_size, learner.action_size):
             raise ConfigurationError(
@@ -186,8 +190,13 @@ class Trainer:
         try:
             with _stop_signals() as stop:
                 self._loop(log, progress, stop)
-                if self.run is not None and log is not None and self._checkpoint_step < self.step:
+                if log is not None and self._checkpoint_step < self.step:
                     self._save(log)
+        except RobotFault:
+            # The robot is gone, what was learnt from it is not. A snapshot would hold the fault, so then none is made.
+            if log is not None and self._checkpoint_step < self.step and not self.collector.has_snapshots:
+                self._write_checkpoint(log)
+            raise
         finally:
             progress.close()
             if log is not None:
@@ -200,17 +209,17 @@ class Trainer:
         settings = self.settings
         clock = _Speed(self.step, self.updates)
         started = time.monotonic() - self._wall_time
-        while self.step < settings.total_steps and not stop.is_set():
+        while not self._is_last() and not stop.is_set():
             before = self.step
             self._collect()
             progress.advance(self.step - before)
-            last = self.step >= settings.total_steps
+            last = self._is_last()
             log_due = last or self.step // settings.log_interval > before // settings.log_interval
             metrics = mean_metrics([self._update(metrics=log_due)], "learner/")
             self._wall_time = time.monotonic() - started
             if log_due:
                 metrics |= mean_metrics((episode.metrics() for episode in self._episodes), "training/")
-                metrics |= clock.lap(self.step, self.updates) | {"wall_time": self._wall_time}
+                metrics |= clock.lap(self.step, self.updates) | self._own_metrics() | {"wall_time": self._wall_time}
                 self._episodes = []
             if self.evaluate is not None:
                 interval = settings.evaluation_interval
@@ -224,30 +233,44 @@ class Trainer:
             if log is not None and self._checkpoint_due():
                 self._save(log)
 
+    def _is_last(self) -> bool:
+        """Whether the step just made was the last one."""
+        return self.step >= self.settings.total_steps
+
+    def _own_metrics(self) -> dict[str, float]:
+        """What a loop of another kind has to say besides."""
+        return {}
+
     def _collect(self) -> None:
         """One step of every environment into the replay."""
-        observation = self.collector.observation  # (N, O)
+        collector = self.collector
+        assert isinstance(collector, Collector)
+        observation = collector.observation  # (N, O)
         if self.step < self.settings.start_steps:
-            shape = (self.collector.count, self.collector.action_size)
+            shape = (collector.count, collector.action_size)
             action = self._actions.uniform(-1.0, 1.0, shape).astype(np.float32)
         else:
             action = self.learner.act(observation)  # (N, A)
         self.learner.normalizer.observe(observation)
-        rows = self.collector.step(action)
+        rows = collector.step(action)
         self.replay.add(rows.observation, rows.action, rows.reward, rows.next_observation, rows.terminated)
         self.step += len(rows.reward)
-        self._episodes += self.collector.take_finished()
+        self._episodes += collector.take_finished()
 
     def _update(self, metrics: bool) -> dict[str, float]:
         """The updates that are due; metrics of the last one if asked."""
-        trained_steps = self.step - self.settings.start_steps
-        due = int(max(0, trained_steps) * self.settings.updates_per_step) - self.updates
+        due = self._due()
         result: dict[str, float] = {}
         for index in range(due):
             batch = self.replay.sample(self.settings.batch_size)
             result = self.learner.update(batch, metrics=metrics and index == due - 1)
             self.updates += 1
         return result
+
+    def _due(self) -> int:
+        """Updates to make now."""
+        trained_steps = self.step - self.settings.start_steps
+        return int(max(0, trained_steps) * self.settings.updates_per_step) - self.updates
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -265,6 +288,11 @@ class Trainer:
         return int(np.random.SeedSequence([self.settings.seed, self.step]).generate_state(1)[0])
 
     def _save(self, log: MetricsLog) -> None:
+        self._write_checkpoint(log)
+        if not self.collector.has_snapshots:
+            self.collector.restart(self._restart_seed())
+
+    def _write_checkpoint(self, log: MetricsLog) -> None:
         assert self.run is not None
         own = State(
             values={
@@ -289,8 +317,6 @@ class Trainer:
         prune_checkpoints(self.run.checkpoints, self.settings.checkpoints_kept)
         kept = [State(values=load_values(place)).part("replay") for place in checkpoints(self.run.checkpoints)]
         Replay.prune(self.run.replay, kept)
-        if not self.collector.has_snapshots:
-            self.collector.restart(self._restart_seed())
 
     def _resume(self) -> int:
         """Loads the newest checkpoint or starts from the beginning; returns the size of the record of metrics."""

@@ -1,0 +1,289 @@
+"""Training over ROS 2 against the twin, in real processes, on good and bad days."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from hardware.ros_robot import RosRobot
+from hardware.session import RosSession
+from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.commands.configuration import TrainingConfig, resolve, saved_config
+from robot_rl.commands.training import train_only
+from robot_rl.errors import ConfigurationError
+from robot_rl.make import make_env
+from robot_rl.robot import Start
+from robot_rl.settings import from_mapping
+from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint, load_values
+from robot_rl.training.metrics import read_metrics
+from robot_rl.training.run import Run
+from robot_rl.training.trainer import TrainerSettings, train
+
+# Seconds on an idle machine. Each process loads torch, and on a busy one that alone can take minutes.
+pytestmark = pytest.mark.timeout(900)
+
+TINY = {
+    "start_steps": 40, "batch_size": 8, "replay_capacity": 5000, "checkpoint_interval": 50, "log_interval": 50,
+    "evaluation_interval": 0, "threads": 1,
+}  # fmt: skip
+PATIENT = {"state_timeout": 5.0, "command_timeout": 5.0}
+"""For machines that are busy with other things; what is tested here is not punctuality."""
+
+
+def flags(values: dict[str, Any], section: str) -> list[str]:
+    return [word for name, value in values.items() for word in (f"--{section}.{name}", str(value))]
+
+
+SMALL = [*flags(TINY, "trainer"), "--sac.hidden_sizes", "8", "8"]
+
+
+def weights(run: Run) -> dict[str, np.ndarray]:
+    """Every tensor of the newest checkpoint."""
+    tensors = load_checkpoint(latest_checkpoint(run.checkpoints)).tensors
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def assert_identical(one: Run, other: Run) -> None:
+    """Weights, generators and metrics are the same, bit for bit."""
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    assert without_clocks(one) == without_clocks(other)
+
+
+def without_clocks(run: Run) -> list[dict[str, float]]:
+    """The metrics that no clock has a part in."""
+    clocks = ("speed/", "wall_time")
+    return [{k: v for k, v in line.items() if not k.startswith(clocks)} for line in read_metrics(run.metrics)]
+
+
+# -- lock step --------------------------------------------------------------------------------------------------------
+
+
+def test_a_robot_over_ros_does_not_claim_that_it_can_be_saved_in_an_episode(lock_step_twin: RosRobot) -> None:
+    env = make_env(lock_step_twin, "walk")
+    env.reset(seed=0)
+    with pytest.raises(ConfigurationError, match="robot 'go2' cannot be saved in the middle of an episode"):
+        env.snapshot()
+
+
+def test_two_lock_step_runs_with_one_seed_are_identical(lock_step_twin: RosRobot, tmp_path: Path) -> None:
+    runs = []
+    for name in ("one", "other"):
+        env = make_env(lock_step_twin, "walk", time_limit=0.6)
+        learner = SAC(env.observation_layout.size, 12, SACSettings(hidden_sizes=(8, 8)), seed=4)
+        runs.append(Run.create(tmp_path / name, {}))
+        train(env, learner, TrainerSettings(total_steps=110, seed=4, **TINY), runs[-1])
+    assert_identical(*runs)
+
+
+def test_the_stand_up_routine_brings_the_joints_to_the_start(
+    lock_step_twin: RosRobot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = lock_step_twin
+    robot.reset(Start(robot.spec.home), np.random.default_rng(0))
+    monkeypatch.setattr(robot, "settings", replace(robot.settings, reset="stand_up", settle_time=0.3, move_speed=2.0))
+    wanted = robot.spec.home + np.tile([0.0, 0.1, -0.1], 4)
+    state = robot.reset(Start(wanted), np.random.default_rng(0))
+    assert state.joint_position == pytest.approx(wanted, abs=0.3)  # the legs give way under the body
+    assert state.stamp == 0.0
+
+
+def lock_step_config(seed: int = 0) -> TrainingConfig:
+    values = {
+        "robot": "go2", "task": {"name": "walk"}, "on": "ros", "ros": {"lock_step": True}, "seed": seed,
+        "sac": {"hidden_sizes": [8, 8]}, "trainer": {**TINY, "total_steps": 160},
+    }  # fmt: skip
+    return resolve(values, "test")
+
+
+def train_here(run: Run, config: TrainingConfig) -> None:
+    threads = torch.get_num_threads()
+    try:
+        train_only(run, config, from_mapping(TrainerSettings, config.trainer, "trainer"))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_lock_step_run_killed_and_resumed_ends_like_an_uninterrupted_one(
+    twin: Callable[..., Any], start: Callable[..., Any], tmp_path: Path
+) -> None:
+    twin("go2", "--lock-step")
+    config = lock_step_config()
+    (tmp_path / "config.yaml").write_text(json.dumps(config.to_dict()))
+    arguments = ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "killed")]
+    trainer = start("-m", "robot_rl.cli", *arguments)
+    trainer.wait_for(r"step 50/160", timeout=120)
+    _wait_until(lambda: (tmp_path / "killed" / "checkpoints" / "latest").is_file())
+    trainer.end(signal.SIGKILL)
+    killed = Run.open(tmp_path / "killed")
+    assert load_values(latest_checkpoint(killed.checkpoints))["trainer/step"] < 160
+    train_here(killed, saved_config(killed.path))
+    whole = Run.create(tmp_path / "whole", config.to_dict())
+    train_here(whole, config)
+    assert_identical(whole, killed)
+
+
+# -- real time --------------------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """Hears what is commanded and what the joints do, and calls services."""
+
+    def __init__(self) -> None:
+        self.session = RosSession("listener")
+        self.commands: list[np.ndarray] = []
+        self.positions: list[np.ndarray] = []
+        node = self.session.node
+        node.create_subscription(Float64MultiArray, "commands", self._hear_command, 500)
+        node.create_subscription(JointState, "joint_states", self._hear_joints, 500)
+        self.session.start()
+
+    def _hear_command(self, message: Float64MultiArray) -> None:
+        self.commands.append(np.array(message.data))
+
+    def _hear_joints(self, message: JointState) -> None:
+        self.positions.append(np.array(message.position))
+
+    def call(self, service: str) -> bool:
+        client = self.session.node.create_client(Trigger, service)
+        assert client.wait_for_service(20.0)
+        done = threading.Event()
+        future = client.call_async(Trigger.Request())
+        future.add_done_callback(lambda _: done.set())
+        assert done.wait(20.0)
+        return future.result().success
+
+    def assert_held(self) -> None:
+        """The last command was to stay where the joints were, unlike those before it, and none came after it."""
+        time.sleep(0.5)
+        count = len(self.commands)
+        readings = np.array(self.positions)
+        # Under way a command is far from the joints: they carry the body, and the policy is a random one.
+        held = [np.abs(readings - command).max(axis=1).min() < 0.04 for command in self.commands]
+        assert held[-1]
+        assert sum(held) < count // 2
+        time.sleep(0.3)
+        assert len(self.commands) == count
+
+
+@pytest.fixture
+def listener(domain: int) -> Iterator[Listener]:
+    found = Listener()
+    yield found
+    found.session.close()
+
+
+@pytest.fixture
+def trainer(start: Callable[..., Any], robot_file: Callable[..., str], tmp_path: Path) -> Callable[..., Any]:
+    """Starts `robot-rl train` in real time and waits until it has made some steps."""
+
+    def begin(*arguments: str, until: str = r"^step \d+/") -> Any:
+        process = start("-m", "robot_rl.cli", "train", *arguments)
+        process.wait_for(until, timeout=280)
+        return process
+
+    return begin
+
+
+@pytest.fixture
+def patient_go2(robot_file: Callable[..., str]) -> str:
+    return robot_file("go2", ros={**PATIENT, "connect_timeout": 30.0})
+
+
+def new_run(robot: str, folder: Path, steps: int = 5000) -> Sequence[str]:
+    # Not standing back, the learner comes up sooner on a busy machine.
+    own = ["--steps", str(steps), "--out", str(folder), "--real_time.learner_niceness", "0"]
+    return ["walk", "--robot", robot, "--on", "ros", *own, *SMALL]
+
+
+def learner_of(process: Any) -> int:
+    """Process id of the learner: the child that is not Python's own tracker of resources."""
+    children = Path(f"/proc/{process.process.pid}/task/{process.process.pid}/children").read_text().split()
+    return next(int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes())
+
+
+def steps_saved(folder: Path) -> tuple[int, int]:
+    """Steps of the newest checkpoint, and transitions in its replay."""
+    values = load_values(latest_checkpoint(Run.open(folder).checkpoints))
+    return values["trainer/step"], values["replay/total"]
+
+
+def _wait_until(condition: Callable[[], bool], timeout: float = 150.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_killed_learner_leaves_the_robot_held_and_says_so(
+    twin: Callable[..., Any], trainer: Callable[..., Any], listener: Listener, patient_go2: str, tmp_path: Path
+) -> None:
+    twin(patient_go2)
+    process = trainer(*new_run(patient_go2, tmp_path / "run"))
+    os.kill(learner_of(process), signal.SIGKILL)
+    assert process.process.wait(150) == 3
+    assert "robot-rl: the learner's process has died, killed by SIGKILL; the robot is stopped" in process.output
+    assert (tmp_path / "run" / "rescued.npz").is_file()
+    listener.assert_held()
+
+
+def test_pause_resume_and_ctrl_c_leave_the_robot_held_and_the_run_resumable(
+    twin: Callable[..., Any], trainer: Callable[..., Any], listener: Listener, patient_go2: str, tmp_path: Path
+) -> None:
+    twin(patient_go2)
+    process = trainer(*new_run(patient_go2, tmp_path / "run"))
+    assert listener.call("train/pause")
+    time.sleep(0.5)
+    listener.assert_held()
+    assert listener.call("train/resume")
+    count = len(listener.commands)
+    _wait_until(lambda: len(listener.commands) > count + 5)
+    assert process.end(signal.SIGINT, timeout=150) == 130
+    listener.assert_held()
+    assert "continue with: robot-rl train --resume" in process.output
+    steps, transitions = steps_saved(tmp_path / "run")
+    assert steps == transitions > 50
+    assert "Traceback" not in process.output
+
+
+def test_a_killed_control_loop_costs_no_transition_and_the_run_resumes(
+    twin: Callable[..., Any], trainer: Callable[..., Any], patient_go2: str, tmp_path: Path
+) -> None:
+    robot = twin(patient_go2)
+    folder = tmp_path / "run"
+    process = trainer(*new_run(patient_go2, folder))
+    learner = learner_of(process)
+    process.end(signal.SIGKILL)
+    _wait_until(lambda: not Path(f"/proc/{learner}").exists() or _is_zombie(learner))
+    assert "the control loop has died; all is saved" in process.output
+    steps, transitions = steps_saved(folder)
+    assert steps == transitions > 50
+    again = trainer("--resume", str(folder), until=rf"resumed at step {steps}")
+    again.wait_for(r"^step \d+/", timeout=150)
+    robot.end(signal.SIGKILL)
+    assert again.process.wait(150) == 3
+    silent = r"robot-rl: robot 'go2': /\S+ is \S+ s old, allowed 5 s \(ros.state_timeout\).* it is not back"
+    assert re.search(silent, again.output.splitlines()[-1])
+    more, transitions = steps_saved(folder)
+    assert more == transitions > steps
+
+
+def _is_zombie(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
