@@ -75,15 +75,17 @@ class RosRobot:
         self._worked_until = 0.0
         self._following = False
         self._closed = False
+        self.late = 0.0
+        """s by which the last tick came late."""
         try:
-            self.receiver = StateReceiver(spec, self.node, paced=not self.settings.lock_step)
+            self.receiver = StateReceiver(spec, self.node, not self.settings.lock_step, self._session.leaving)
             self._publisher = self._command_publisher()
             if spec.ros.command in ("velocity", "effort"):
                 self.receiver.on_joints = self._servo
             self._simulator = SimulatorClient(self.node)
             self._session.start()
             self.receiver.wait_ready(spec.ros.connect_timeout)
-            self._refuse_second()
+            self.refuse_second()
         except BaseException:
             self.close()
             raise
@@ -123,16 +125,24 @@ class RosRobot:
             InvalidInput: the command has another shape or is not finite; nothing was sent.
             RobotTimeout: the state is too old.
         """
+        self.send(command.position)
+        return self.next_state()
+
+    def next_state(self) -> RobotState:
+        """Waits for the next control tick and reads the state there; the second half of `step`.
+
+        Raises:
+            RobotTimeout: the state is too old.
+        """
         self._session.check()
         before = self._worked_until
-        self.send(command.position)
         compute = time.monotonic() - before
         if self.settings.lock_step:
             self.receiver.wait_for(self._answered + self.spec.control_dt, self.spec.ros.connect_timeout)
             overrun = False
         else:
             missed = self._rate.missed
-            self._rate.wait()
+            self.late = self._rate.wait()
             overrun = self._rate.missed > missed
         state, age = self.receiver.read(self._applied, self._epoch)
         self._answered = self.receiver.stamp
@@ -167,6 +177,10 @@ class RosRobot:
             self._publisher.publish(messages.write_command(self._applied, self._answered))
         else:
             self._following = True
+
+    def release(self) -> None:
+        """Sends nothing more until the next command, so that the robot's own side decides."""
+        self._following = False
 
     def move_to(self, joint_position: Array) -> None:
         """Moves the joints on straight lines, the fastest at `move_speed`, then rests for `settle_time`.
@@ -234,8 +248,12 @@ class RosRobot:
             value = np.clip(spec.kp / np.maximum(spec.kd, 1e-3) * error, -spec.velocity_limit, spec.velocity_limit)
         self._publisher.publish(messages.write_command(value, self._answered))
 
-    def _refuse_second(self) -> None:
-        """Two programs that command one robot in turns would shake it to pieces."""
+    def refuse_second(self) -> None:
+        """Two programs that command one robot in turns would shake it to pieces.
+
+        Raises:
+            RobotFault: somebody else commands it.
+        """
         others = [
             info.node_name
             for info in self.node.get_publishers_info_by_topic(self._publisher.topic_name)

@@ -54,13 +54,16 @@ class StateReceiver:
         on_joints: called with position and velocity, each (n,), at every good joint state, in the thread that receives.
     """
 
-    def __init__(self, spec: RobotSpec, node: Node, paced: bool = True) -> None:
+    def __init__(
+        self, spec: RobotSpec, node: Node, paced: bool = True, leaving: threading.Event | None = None
+    ) -> None:
         """Subscribes.
 
         Args:
             spec: the robot.
             node: to subscribe with.
             paced: whether the robot's clock runs as ours; False for a simulator that waits.
+            leaving: makes all waiting end at once.
         """
         self.spec = spec
         self.topics: dict[str, str] = {}
@@ -69,6 +72,7 @@ class StateReceiver:
         self.refusals = 0
         self._node = node
         self._paced = paced
+        self._leaving = leaving or threading.Event()
         self._changed = threading.Condition()
         self._readings: dict[str, Reading] = {}
         self._order = messages.JointOrder(spec.joint_names)
@@ -106,6 +110,7 @@ class StateReceiver:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise RobotTimeout(self._absence(missing, timeout))
+                self._go_on()
                 self._changed.wait(min(left, 0.1))
             deadline = min(deadline, time.monotonic() + 1.0)
             while "odometry" in self.topics and "odometry" not in self._readings:
@@ -129,7 +134,8 @@ class StateReceiver:
                         f"robot {self.spec.name!r}: no {', '.join(waiting)} of robot time {stamp:.3f} s "
                         f"after waiting {timeout:g} s{self._reasons(waiting)}"
                     )
-                self._changed.wait(left)
+                self._go_on()
+                self._changed.wait(min(left, 0.1))
 
     @property
     def stamp(self) -> float:
@@ -186,6 +192,10 @@ class StateReceiver:
         if "objects" in self.spec.sensors:
             found["objects"] = {name: readings[f"object {name}"].value for name in self.spec.objects}
         return RobotState(**found)
+
+    def _go_on(self) -> None:
+        if self._leaving.is_set():
+            raise RobotTimeout(f"robot {self.spec.name!r}: no longer waiting for it")
 
     def _live(self) -> list[str]:
         return [name for name in self.topics if name in self._readings]

@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "write a run's policy as one ONNX file",
     "info": "say what a run or a policy file is",
     "list": "list robots, tasks, algorithms and policies",
+    "deploy": "run a policy file on a robot, or its twin, over ROS 2",
     "twin": "simulate a robot behind its ROS topics",
     "demo": "train Go2 to walk, export the policy, run it without torch",
 }

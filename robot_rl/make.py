@@ -17,6 +17,7 @@ from robot_rl.task import Task
 from robot_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from hardware.policy_node import Deployment
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
@@ -114,6 +115,27 @@ def make_twin(
         raise missing_package(error, "ros") from error
     simulated = make_robot(twin_spec(spec, lock_step, rate))
     return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed))
+
+
+def make_deployment(parameters: Mapping[str, Any], namespace: str = "") -> Deployment:
+    """A policy node in this process, unconfigured; see `hardware.policy_node`.
+
+    Args:
+        parameters: of the node, by name.
+        namespace: before all relative topic names.
+    """
+    try:
+        from hardware.policy_node import Deployment
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "ros") from error
+
+    def task_of(contract: Any, spec: RobotSpec) -> Task | None:
+        try:
+            return make_task(contract.task.name, spec, contract.task.settings)
+        except ConfigurationError:  # a task from elsewhere runs as well; it is only not measured
+            return None
+
+    return Deployment(parameters, namespace, task_of)
 
 
 def make_batch(

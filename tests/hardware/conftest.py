@@ -137,7 +137,7 @@ def robot_file(tmp_path: Path) -> Callable[..., str]:
         for section, changes in sections.items():
             values[section] = {**values.get(section, {}), **changes}
         path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(values))
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
         return str(path)
 
     return write
