@@ -14,12 +14,18 @@ from std_srvs.srv import Trigger
 class EmergencyStop:
     """Calls one function whichever way is taken.
 
-    Services `NAME/stop` and `NAME/reset`; topic `estop`, true to stop; a button on `joy`. While the topic says true or
+    Services `NAME/stop` and `NAME/RESET`; topic `estop`, true to stop; a button on `joy`. While the topic says true or
     the button is down, a reset is refused.
     """
 
     def __init__(
-        self, node: Node, name: str, button: int, stop: Callable[[str], None], reset: Callable[[], str]
+        self,
+        node: Node,
+        name: str,
+        button: int,
+        stop: Callable[[str], None],
+        reset: Callable[[], str],
+        reset_name: str = "reset",
     ) -> None:
         """Listens.
 
@@ -29,12 +35,13 @@ class EmergencyStop:
             button: index in `joy.buttons`; below 0 for none.
             stop: called with who asked, from the thread of the node.
             reset: ends the stop; returns what it was.
+            reset_name: of its service.
         """
         self._stop, self._reset = stop, reset
         self._button = button
         self._held: set[str] = set()
         node.create_service(Trigger, f"{name}/stop", self._take_stop)
-        node.create_service(Trigger, f"{name}/reset", self._take_reset)
+        node.create_service(Trigger, f"{name}/{reset_name}", self._take_reset)
         node.create_subscription(Bool, "estop", self._take_topic, 10)
         if button >= 0:
             node.create_subscription(Joy, "joy", self._take_joy, 10)

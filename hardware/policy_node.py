@@ -29,15 +29,15 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Temperature
 from std_msgs.msg import Header
 
+from hardware import guard
 from hardware.diagnostics import diagnostics
 from hardware.emergency_stop import EmergencyStop
-from hardware.episode import EpisodeReport
 from hardware.goals import Goals
 from hardware.policy_loop import LoopSettings, PolicyLoop
 from hardware.real_time import RealTime
 from hardware.robot_side import RobotSide
 from hardware.ros_robot import RosRobot, RosSettings
-from hardware.session import Call, RosSession
+from hardware.session import RosSession
 from hardware.simulator_client import SimulatorClient
 from hardware.supervision import Supervision
 from policies.runtime import OnnxPolicy, PolicyRunner
@@ -46,9 +46,6 @@ from robot_rl.spec import RobotSpec, load_robot
 from robot_rl.task import Task
 
 NAME = "policy"
-GUARDED = "guard/commands"
-"""Where commands go instead of the robot's own topic when a guard passes them on."""
-
 MakeTask = Callable[[Any, RobotSpec], Task | None]
 """From a policy's contract and a robot to the task that measures it."""
 
@@ -298,7 +295,7 @@ class PolicyNode(LifecycleNode):
             raise ConfigurationError("the policy node needs the parameters 'policy' and 'robot'")
         spec = load_robot(self._value("robot"))
         if self._value("through_guard"):
-            spec = replace(spec, ros=replace(spec.ros, command_topic=GUARDED))
+            spec = replace(spec, ros=replace(spec.ros, command_topic=guard.COMMANDS))
         return spec
 
     def _declare_goals(self, goals: Goals) -> None:
@@ -355,53 +352,6 @@ class PolicyNode(LifecycleNode):
             loop.supervision.warn("cmd_vel", str(error))
 
 
-class Deployment:
-    """A policy node in this process, driven from another thread.
-
-    Attributes:
-        node: the node.
-    """
-
-    def __init__(self, parameters: Mapping[str, Any], namespace: str = "", make_task: MakeTask | None = None) -> None:
-        """Starts the node, unconfigured.
-
-        Args:
-            parameters: by name; see `PARAMETERS`.
-            namespace: before all relative topic names.
-            make_task: see `PolicyNode`.
-        """
-        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        self._session = RosSession(
-            NAME, namespace, PolicyNode, forgiving=True, make_task=make_task, parameter_overrides=overrides
-        )
-        self.node: PolicyNode = self._session.node  # type: ignore[assignment]
-        self.node.session = self._session
-        self._session.start()
-
-    def transition(self, name: str) -> Call:
-        """Begins `configure`, `activate`, `deactivate` or `cleanup`; its result raises what made it fail."""
-
-        def attempt() -> None:
-            answer = getattr(self.node, f"trigger_{name}")()
-            if answer != SUCCESS:
-                raise self.node.fault or RobotFault(f"{name} failed")
-
-        return self._session.call(attempt)
-
-    @property
-    def report(self) -> EpisodeReport | None:
-        """Of the run that ended last."""
-        return self.node.loop.report if self.node.loop else None
-
-    def close(self) -> None:
-        """Leaves the robot at once, holding where it is unless it ramped out before, and ends the node."""
-        self._session.leaving.set()
-        if self.node._io is not None:
-            self.node._io.leaving.set()
-        self._session.call(self.node._release).wait(20.0)
-        self._session.close()
-
-
 def _take_temperature(loop: PolicyLoop, message: Temperature) -> None:
     loop.supervision.check_temperature(message.header.frame_id, message.temperature)
 
@@ -417,6 +367,8 @@ def main() -> int:
     wanted = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: wanted.set())
+    from hardware.deployment import Deployment
+
     deployment = Deployment({})
     try:
         if deployment.node.get_parameter("autostart").value:
@@ -427,7 +379,7 @@ def main() -> int:
                         return 0
                 call.result()
         while not wanted.wait(0.1):
-            deployment._session.check()
+            deployment.check()
         if deployment.node.label == "active":
             deployment.transition("deactivate").wait(10.0)
     except RobotRLError as error:

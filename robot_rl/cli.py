@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "say what a run or a policy file is",
     "list": "list robots, tasks, algorithms and policies",
     "deploy": "run a policy file on a robot, or its twin, over ROS 2",
+    "guard": "watch over a robot whose motor controller has no watchdog",
     "twin": "simulate a robot behind its ROS topics",
     "demo": "train Go2 to walk, export the policy, run it without torch",
 }

@@ -17,7 +17,8 @@ from robot_rl.task import Task
 from robot_rl.tasks import TASKS
 
 if TYPE_CHECKING:
-    from hardware.policy_node import Deployment
+    from hardware.deployment import Deployment
+    from hardware.guard import Guard
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
@@ -125,7 +126,7 @@ def make_deployment(parameters: Mapping[str, Any], namespace: str = "") -> Deplo
         namespace: before all relative topic names.
     """
     try:
-        from hardware.policy_node import Deployment
+        from hardware.deployment import Deployment
     except ModuleNotFoundError as error:
         raise missing_package(error, "ros") from error
 
@@ -136,6 +137,15 @@ def make_deployment(parameters: Mapping[str, Any], namespace: str = "") -> Deplo
             return None
 
     return Deployment(parameters, namespace, task_of)
+
+
+def make_guard(robot: str | Path | RobotSpec, namespace: str = "", estop_button: int = 1) -> Guard:
+    """A watchdog between a policy and a robot's motor controller; see `hardware.guard`."""
+    try:
+        from hardware.guard import Guard
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "ros") from error
+    return Guard(robot_spec(robot), namespace, estop_button)
 
 
 def make_batch(

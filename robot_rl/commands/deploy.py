@@ -19,7 +19,7 @@ from robot_rl.make import make_deployment
 from robot_rl.spec import load_robot
 
 Deployment = Any
-"""`hardware.policy_node.Deployment`; a command knows it by `make` alone."""
+"""`hardware.deployment.Deployment`; a command knows it by `make` alone."""
 
 _STATUS_PERIOD = 3.0
 """s between lines about how it goes."""
