@@ -3,7 +3,7 @@
     python -m hardware.guard --ros-args -p robot:=go2
 
 Policies send to `guard/commands` (`robot-rl deploy --through-guard`). The guard keeps each command within the limits of
-the robot's file and passes it on at once. When commands cease, or somebody stops it, it sends what stops the robot, over
+the robot's file and passes it on at once. When commands cease, or somebody stops it, it sends what stops the robot over
 and over. Run it on the robot's own computer, so that no network lies between it and the motors.
 """
 

@@ -30,6 +30,9 @@ _ARRIVED = 0.5
 """rad or m that a joint may be away from rest when the policy takes over: under its weight a soft robot sags by half of
 that, and one without power is further away."""
 
+_ASK_AGAIN = 0.2
+"""s after which the robot's own side is asked to stop once more, until it says that it has."""
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -270,7 +273,7 @@ class PolicyLoop:
     def _hold(self) -> None:
         """Holds the joints where they are until the robot's own side has stopped, or the stop is reset."""
         target: Any = None
-        dt = self.robot.spec.control_dt
+        dt, asked = self.robot.spec.control_dt, time.monotonic()
         while self.supervision.stopped and not self._side.latched and not self._ended.is_set():
             try:
                 state, _ = self.robot.receiver.read(self.supervision.previous, 0.0)
@@ -280,5 +283,8 @@ class PolicyLoop:
                 if target is None:
                     target = np.clip(state.joint_position, self.robot.spec.lower, self.robot.spec.upper)
                 self.robot.send(target)
+            if time.monotonic() - asked > _ASK_AGAIN:
+                asked = time.monotonic()
+                self._side.stop()
             self.on_tick("stopped")
             self._ended.wait(dt)

@@ -38,7 +38,6 @@ from hardware.real_time import RealTime
 from hardware.robot_side import RobotSide
 from hardware.ros_robot import RosRobot, RosSettings
 from hardware.session import RosSession
-from hardware.simulator_client import SimulatorClient
 from hardware.supervision import Supervision
 from policies.runtime import OnnxPolicy, PolicyRunner
 from robot_rl.errors import ConfigurationError, PolicyError, RobotFault, RobotRLError
@@ -163,10 +162,10 @@ class PolicyNode(LifecycleNode):
             self._declare_goals(goals)
             if self.session.leaving.is_set():
                 raise RobotFault("no longer wanted")
+            self._side = RobotSide(self._io.node)
             robot = RosRobot(spec, RosSettings(lock_step=lock_step), self._io)
             self._spec, self._robot = spec, robot
             supervision = Supervision(spec, self._report)
-            self._side = RobotSide(robot.node)
             settings = LoopSettings(
                 settle_time=self._value("settle_time"),
                 blend_time=self._value("blend_time"),
@@ -177,7 +176,8 @@ class PolicyNode(LifecycleNode):
             task = self._make_task(contract, spec) if self._make_task else None
             self.loop = PolicyLoop(robot, PolicyRunner(policy), goals, supervision, self._side, settings, task)
             self._open(robot.node, self.loop)
-            self.simulated = SimulatorClient(robot.node).wait_present(1.0)
+            self._side.wait_present(1.0)
+            self.simulated = robot.simulated
         except BaseException:
             self._release()
             raise

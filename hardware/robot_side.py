@@ -8,6 +8,7 @@ come late) what the motors follow: OK, WARN after a silence, ERROR while a stop 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from std_srvs.srv import Trigger
 TOPIC = "motors"
 NODES = ("twin", "guard")
 """Who may stand on the robot's side, each with services of its own name."""
+_CLEARING = 1.0
+"""s in which a stop that is being cleared may still be reported."""
 KEPT = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -47,6 +50,7 @@ class RobotSide:
         self.on_latched: Callable[[str], None] = lambda _: None
         self._changed = threading.Condition()
         self._status: dict[str, str] = {}
+        self._clearing_until = 0.0
         self._stops = [node.create_client(Trigger, f"{name}/stop") for name in NODES]
         self._clears = [node.create_client(Trigger, f"{name}/clear") for name in NODES]
         for name in NODES:
@@ -60,7 +64,8 @@ class RobotSide:
     @property
     def present(self) -> bool:
         """Whether something on the robot's side can be told to stop."""
-        return any(client.service_is_ready() for client in self._stops)
+        pairs = zip(self._stops, self._clears, strict=True)
+        return any(stop.service_is_ready() and clear.service_is_ready() for stop, clear in pairs)
 
     def stop(self) -> None:
         """Asks all to stop, without waiting."""
@@ -70,9 +75,17 @@ class RobotSide:
 
     def clear(self) -> None:
         """Asks all to end their stops, without waiting."""
+        self._clearing_until = time.monotonic() + _CLEARING
         for client in self._clears:
             if client.service_is_ready():
                 client.call_async(Trigger.Request())
+
+    def wait_present(self, timeout: float) -> bool:
+        """Whether something on the robot's side can be told to stop, after looking for it for so many s."""
+        deadline = time.monotonic() + timeout
+        while not self.present and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.present
 
     def wait(self, latched: bool, timeout: float) -> bool:
         """Waits until it says that it is stopped, or that it is not; returns whether it does."""
@@ -85,5 +98,5 @@ class RobotSide:
             before = self.latched
             self._status[name] = reason
             self._changed.notify_all()
-        if reason and not before:
+        if reason and not before and time.monotonic() > self._clearing_until:
             self.on_latched(reason)

@@ -25,6 +25,9 @@ from robot_rl.timing import Rate, TimingLog
 
 Array = NDArray[np.floating]
 
+_LOOK = 0.7
+"""s to look for others who command the same robot, after it has answered."""
+
 
 @dataclass(frozen=True)
 class RosSettings:
@@ -75,21 +78,29 @@ class RosRobot:
         self._worked_until = 0.0
         self._following = False
         self._closed = False
+        self._publisher: Any = None
+        self._command_topic = ""
         self.late = 0.0
         """s by which the last tick came late."""
         try:
             self.receiver = StateReceiver(spec, self.node, not self.settings.lock_step, self._session.leaving)
-            self._publisher = self._command_publisher()
             if spec.ros.command in ("velocity", "effort"):
                 self.receiver.on_joints = self._servo
             self._simulator = SimulatorClient(self.node)
             self._session.start()
             self.receiver.wait_ready(spec.ros.connect_timeout)
-            self.refuse_second()
+            # No publisher before: somebody who only asks must not look like somebody who commands.
+            self._look_for_others()
+            self._publisher = self._command_publisher()
         except BaseException:
             self.close()
             raise
         self.provides = self.receiver.provides
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulator answers, as far as is known yet."""
+        return self._simulator.present
 
     def reset(self, start: Start, rng: np.random.Generator) -> RobotState:
         """Brings the robot to `start`.
@@ -254,21 +265,18 @@ class RosRobot:
         Raises:
             RobotFault: somebody else commands it.
         """
-        others = [
-            info.node_name
-            for info in self.node.get_publishers_info_by_topic(self._publisher.topic_name)
-            if info.endpoint_gid != self._own_gid()
-        ]
-        if others:
+        infos = self.node.get_publishers_info_by_topic(self._command_topic)
+        others = [info.node_name for info in infos if info.node_name != self.node.get_name()] or [self.node.get_name()]
+        if len(infos) > (self._publisher is not None):
             raise RobotFault(
-                f"robot {self.spec.name!r} is commanded already: node {others[0]!r} "
-                f"publishes {self._publisher.topic_name}"
+                f"robot {self.spec.name!r} is commanded already: node {others[0]!r} publishes {self._command_topic}"
             )
 
-    def _own_gid(self) -> Any:
-        own = [
-            info.endpoint_gid
-            for info in self.node.get_publishers_info_by_topic(self._publisher.topic_name)
-            if info.node_name == self.node.get_name() and info.node_namespace == self.node.get_namespace()
-        ]
-        return own[0] if own else None
+    def _look_for_others(self) -> None:
+        """Looks a while longer than the robot took to answer: whoever commands it may be found a little later."""
+        self._command_topic = self.node.resolve_topic_name(self.spec.ros.command_topic)
+        deadline = time.monotonic() + _LOOK
+        while time.monotonic() < deadline:
+            self.refuse_second()
+            if self._session.leaving.wait(0.05):
+                raise RobotTimeout(f"robot {self.spec.name!r}: no longer waiting for it")

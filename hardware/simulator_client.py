@@ -34,10 +34,6 @@ class SimulatorClient:
         """Whether a simulator offers them."""
         return self._reset.service_is_ready() and self._set.service_is_ready()
 
-    def wait_present(self, timeout: float) -> bool:
-        """Whether a simulator offers them, after waiting for it to be found, s."""
-        return self._reset.wait_for_service(timeout) and self.present
-
     def reset(self, start: Start, seed: int, spec: RobotSpec) -> float:
         """Begins an episode.
 

@@ -243,7 +243,7 @@ class StateReceiver:
         seen = sorted(
             topic
             for topic, _ in self._node.get_topic_names_and_types()
-            if topic not in ("/rosout", "/parameter_events")
+            if topic.rsplit("/", 1)[-1] not in ("rosout", "parameter_events", "transition_event")
             and any((p.node_name, p.node_namespace) != own for p in self._node.get_publishers_info_by_topic(topic))
         )
         around = (

@@ -110,6 +110,7 @@ class Twin:
         self._repeated: list[tuple[Any, Any]] = []
         self._drive: tuple[str, tuple[str, ...]] = ("position", ())
         self._told: tuple[str, str] | None = None
+        self._telling = threading.Lock()
         self._state = robot.reset(Start(spec.home), self._rng)
         self.session = RosSession(NODE, settings.namespace)
         try:
@@ -167,11 +168,16 @@ class Twin:
 
     def _tell(self, drive: Drive) -> None:
         """Publishes what the motors follow, whenever that changes."""
-        latched = self._motors.latched
-        kind = latched or ("silence" if drive.reason else "")
-        if (drive.mode, kind) != self._told:
-            self._told = drive.mode, kind
-            self._status.publish(motors_status(drive.mode, drive.reason, bool(latched)))
+        with self._telling:
+            latched = self._motors.latched
+            kind = latched or ("silence" if drive.reason else "")
+            if (drive.mode, kind) != self._told:
+                self._told = drive.mode, kind
+                self._status.publish(motors_status(drive.mode, drive.reason, bool(latched)))
+
+    def _tell_now(self) -> None:
+        """The same between two steps, which may be long apart where each waits for a command."""
+        self._tell(self._motors.drive(self._state.joint_position, self._now()))
 
     def _wait_for_command(self) -> bool:
         """Whether a command for the newest reading came; False where something else is to be done first."""
@@ -301,11 +307,13 @@ class Twin:
 
     def _take_stop(self, _request: Any, response: Any) -> Any:
         self._motors.stop("emergency stop")
+        self._tell_now()
         response.success, response.message = True, f"stopped: {self.spec.safety.stop}"
         return response
 
     def _take_clear(self, _request: Any, response: Any) -> Any:
         self._motors.clear(self._state.joint_position)
+        self._tell_now()
         response.success, response.message = True, "holding; waiting for commands"
         return response
 
@@ -314,6 +322,7 @@ class Twin:
             self._motors.clear(self._state.joint_position)
         else:
             self._motors.stop("power lost")
+        self._tell_now()
         response.success, response.message = True, "on" if request.data else "off"
         return response
 
