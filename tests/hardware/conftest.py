@@ -271,6 +271,12 @@ def network(place: Path, robot: str, *arguments: str) -> Iterator[Network]:
             found.end()
 
 
+@pytest.fixture(scope="session", name="network")
+def _network() -> Callable[..., Any]:
+    """See `network`."""
+    return network
+
+
 @pytest.fixture(scope="module")
 def lock_step_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Go2's twin, waiting for commands."""
