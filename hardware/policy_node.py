@@ -157,7 +157,10 @@ class PolicyNode(LifecycleNode):
         goals = Goals(contract.task.goal_labels, contract.task.goal_ranges, self._value("cmd_vel_timeout"))
         self._goals = goals
         lock_step = self._value("lock_step")
-        self._io = RosSession(f"{self.get_name()}_io", self.get_namespace(), beside=self.session)
+        # No services that nobody needs: the fewer there are to wait for, the sooner a message is taken.
+        self._io = RosSession(
+            f"{self.get_name()}_io", self.get_namespace(), beside=self.session, start_parameter_services=False
+        )
         try:
             self._declare_goals(goals)
             if self.session.leaving.is_set():

@@ -22,7 +22,7 @@ COMMANDS = {
     "deploy": "run a policy file on a robot, or its twin, over ROS 2",
     "guard": "watch over a robot whose motor controller has no watchdog",
     "twin": "simulate a robot behind its ROS topics",
-    "demo": "train Go2 to walk, export the policy, run it without torch",
+    "demo": "train Go2 to walk, export the policy, run it without torch, and over ROS 2",
 }
 """Each lives in robot_rl.commands under its name (`list` as `list_names`), and is imported when it is called."""
 
