@@ -47,14 +47,20 @@ class Goals:
         """
         self.labels = tuple(labels)
         self.names = tuple(_name(label) for label in labels)
-        self.ranges = {label: (float(low), float(high)) for label, (low, high) in ranges.items()}
+        self.ranges: dict[str, tuple[float, float]] = {}
         self._timeout = timeout
         self._lock = threading.Lock()
+        self.walks = all(label in self.labels for label in VELOCITIES)
+        """Whether velocity commands make sense here."""
+        self._zero_is_new = False
+        self.retrain(ranges)
         self._values = np.array([sum(self.ranges.get(label, (0.0, 0.0))) / 2.0 for label in self.labels])
         self._twist: Array | None = None
         self._twist_time = 0.0
-        self.walks = all(label in self.labels for label in VELOCITIES)
-        """Whether velocity commands make sense here."""
+
+    def retrain(self, ranges: Mapping[str, Sequence[float]]) -> None:
+        """Takes over what another policy saw in training; the goal stays as it is."""
+        self.ranges = {label: (float(low), float(high)) for label, (low, high) in ranges.items()}
         self._zero_is_new = self.walks and any(not self._seen(label, 0.0) for label in VELOCITIES)
 
     def checked(self, name: str, value: float) -> float:

@@ -21,8 +21,8 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -303,16 +303,13 @@ class PolicyNode(LifecycleNode):
 
     def _declare_goals(self, goals: Goals) -> None:
         for name, label, middle in zip(goals.names, goals.labels, goals.now(0.0).values.tolist(), strict=True):
-            limits = []
-            if label in goals.ranges:
-                low, high = goals.ranges[label]
-                limits = [FloatingPointRange(from_value=min(low, 0.0), to_value=max(high, 0.0))]
-            descriptor = ParameterDescriptor(description=f"goal: {label}", floating_point_range=limits)
+            # The range is a text: another policy may bring another range, and our own refusal says more.
+            saw = "training saw {:g} to {:g}".format(*goals.ranges[label]) if label in goals.ranges else ""
+            descriptor = ParameterDescriptor(description=f"goal: {label}", additional_constraints=saw)
             try:
                 self.declare_parameter(f"goal.{name}", middle, descriptor)
-            except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-                saw = f"; the policy saw {low:g} to {high:g}" if limits else ""
-                raise ConfigurationError(f"{error}{saw}") from error
+            except InvalidParameterTypeException as error:
+                raise ConfigurationError(str(error)) from error
             goals.set(name, self._value(f"goal.{name}"))
 
     def _take_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
@@ -340,6 +337,7 @@ class PolicyNode(LifecycleNode):
                     f"{parameter.value}: its goal is ({', '.join(labels)}), the one that runs has "
                     f"({', '.join(self._goals.labels)})"
                 )
+            self._goals.retrain(policy.contract.task.goal_ranges)
             self.loop.swap(PolicyRunner(policy))
             self.get_logger().info(f"policy {policy.contract.name} from {parameter.value} takes over")
         else:

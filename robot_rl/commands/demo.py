@@ -1,4 +1,4 @@
-"""`robot-rl demo`: the whole way once, from nothing to a walking policy file that runs without torch, and over ROS 2."""
+"""`robot-rl demo`: the whole way once, from nothing to a policy file that walks, without torch and over ROS 2."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
         return result.training.exit_code
     say("running policy.onnx in simulation, in a process without torch")
     evaluation = _evaluate_without_torch(folder / POLICY, values.episodes)
-    twin = over_ros(folder / POLICY)
+    twin = over_ros(folder / POLICY, TWIN_SECONDS)
     video = _film(folder)
     found = {
         **result.to_dict(),
@@ -85,7 +85,7 @@ def _evaluate_without_torch(policy: Path, episodes: int) -> dict[str, Any]:
     return found
 
 
-def over_ros(policy: Path, seconds: float = TWIN_SECONDS) -> dict[str, Any]:
+def over_ros(policy: Path, seconds: float) -> dict[str, Any]:
     """Runs the file on the twin, each in a process of its own and in real time, and says how that went.
 
     Returns:
@@ -102,9 +102,7 @@ def over_ros(policy: Path, seconds: float = TWIN_SECONDS) -> dict[str, Any]:
     twin = subprocess.Popen([*program, "twin", ROBOT], env=environment, stderr=subprocess.DEVNULL)
     try:
         command = [*program, "deploy", str(policy), "--robot", ROBOT, "--seconds", f"{seconds:g}", "--yes", "--json"]
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     finally:
         twin.terminate()
         twin.wait()

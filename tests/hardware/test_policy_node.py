@@ -20,7 +20,7 @@ from std_msgs.msg import Bool
 
 from hardware.deployment import Deployment
 from robot_rl.commands.policy_files import shipped_policies
-from robot_rl.errors import ConfigurationError, PolicyError, RobotFault
+from robot_rl.errors import InvalidInput, PolicyError, RobotFault
 from robot_rl.make import make_deployment
 
 POLICY = str(shipped_policies()["go2-walk"])
@@ -227,7 +227,7 @@ def test_goal_may_be_changed_to_what_training_saw(lock_step_network: Any, until:
 
 
 def test_goal_outside_of_training_is_refused_at_the_start(lock_step_network: Any) -> None:
-    with deployment(**{"goal.forward": 5.0}) as node, pytest.raises(ConfigurationError, match=r"saw 0\.6 to 0\.6"):
+    with deployment(**{"goal.forward": 5.0}) as node, pytest.raises(InvalidInput, match=r"saw: 0\.6 to 0\.6"):
         go(node, "configure")
 
 
