@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from hardware import messages
 from hardware.session import RosSession
 from hardware.simulator_client import SimulatorClient
-from hardware.state_receiver import StateReceiver
+from hardware.state_receiver import StateReceiver, type_name
 from robot_rl.arrays import all_finite, frozen, kept
 from robot_rl.errors import InvalidInput, RobotFault, RobotTimeout
 from robot_rl.robot import JointCommand, RobotState, Start
@@ -25,6 +25,7 @@ from robot_rl.timing import Rate, TimingLog
 
 Array = NDArray[np.floating]
 
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"
 _LOOK = 0.7
 """s to look for others who command the same robot, after it has answered."""
 
@@ -92,6 +93,7 @@ class RosRobot:
             # No publisher before: somebody who only asks must not look like somebody who commands.
             self._look_for_others()
             self._publisher = self._command_publisher()
+            self._wait_for_listener()
         except BaseException:
             self.close()
             raise
@@ -265,12 +267,29 @@ class RosRobot:
         Raises:
             RobotFault: somebody else commands it.
         """
-        infos = self.node.get_publishers_info_by_topic(self._command_topic)
+        for _ in range(20):
+            infos = self.node.get_publishers_info_by_topic(self._command_topic)
+            if _UNKNOWN not in [info.node_name for info in infos]:
+                break
+            time.sleep(0.05)  # a publisher is found a little sooner than its name
         others = [info.node_name for info in infos if info.node_name != self.node.get_name()] or [self.node.get_name()]
         if len(infos) > (self._publisher is not None):
             raise RobotFault(
                 f"robot {self.spec.name!r} is commanded already: node {others[0]!r} publishes {self._command_topic}"
             )
+
+    def _wait_for_listener(self) -> None:
+        """A command that is sent before its way is known is lost."""
+        deadline = time.monotonic() + self.spec.ros.connect_timeout
+        while self._publisher.get_subscription_count() == 0:
+            if time.monotonic() > deadline or self._session.leaving.wait(0.02):
+                wanted = type_name(self._publisher.msg_type)
+                infos = self.node.get_subscriptions_info_by_topic(self._command_topic)
+                others = [info.topic_type for info in infos if info.topic_type != wanted]
+                what = f"whoever listens there expects {others[0]}" if others else "nobody listens there"
+                raise RobotTimeout(
+                    f"robot {self.spec.name!r} takes no commands on {self._command_topic} ({wanted}): {what}"
+                )
 
     def _look_for_others(self) -> None:
         """Looks a while longer than the robot took to answer: whoever commands it may be found a little later."""

@@ -216,7 +216,8 @@ class StateReceiver:
                 stamp = messages.seconds(message.header.stamp)
                 late = freshness.check(stamp, received)
                 if never_rests:
-                    freshness.check_moving(message.angular_velocity, received)
+                    # The clock of a simulator that waits stands still meanwhile.
+                    freshness.check_moving(message.angular_velocity, received if self._paced else stamp)
             except InvalidInput as error:
                 with self._changed:
                     self.refused[name] = str(error)
@@ -230,7 +231,7 @@ class StateReceiver:
 
         subscription = self._node.create_subscription(kind, topic, take, quality)
         self.topics[name] = subscription.topic_name
-        self.types[name] = _type_name(kind)
+        self.types[name] = type_name(kind)
 
     def _reasons(self, names: list[str]) -> str:
         said = [f"{self.topics[name]} {self.refused[name]}" for name in names if name in self.refused]
@@ -271,5 +272,6 @@ class StateReceiver:
         return f"{topic} ({wanted}) has no publisher"
 
 
-def _type_name(kind: type) -> str:
+def type_name(kind: type) -> str:
+    """`sensor_msgs/msg/Imu` for a message's class."""
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"

@@ -100,6 +100,7 @@ def test_robot_that_is_not_there_ends_within_ten_seconds(
 ) -> None:
     path = robot_file("go2", ros={"connect_timeout": 1.0})
     program = start("-m", "robot_rl.cli", "deploy", POLICY, "--robot", path, "--yes")
+    program.wait_for("looking for the robot")
     began = time.monotonic()
     assert program.process.wait(30) == 3
     assert time.monotonic() - began < 10.0
