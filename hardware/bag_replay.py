@@ -78,9 +78,7 @@ class ReplayReport:
         setattr(self, name, float(np.fmax(getattr(self, name), error)))
 
 
-def transitions(
-    bags: Sequence[Bag], task: Task, goal: Array | None = None
-) -> tuple[BagTransitions, ReplayReport]:
+def transitions(bags: Sequence[Bag], task: Task, goal: Array | None = None) -> tuple[BagTransitions, ReplayReport]:
     """Computes the transitions of all episodes.
 
     Args:

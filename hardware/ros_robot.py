@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from hardware import messages
 from hardware.session import RosSession
 from hardware.simulator_client import SimulatorClient
-from hardware.state_receiver import StateReceiver
+from hardware.state_receiver import StateReceiver, type_name
 from robot_rl.arrays import all_finite, frozen, kept
 from robot_rl.errors import HelpNeeded, InvalidInput, RobotFault, RobotTimeout
 from robot_rl.robot import JointCommand, RobotState, Start
@@ -30,6 +30,9 @@ Array = NDArray[np.floating]
 
 _PATIENCE = 0.5
 """s until a simulator that waits for commands is sent the same one again; a message can be lost."""
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"
+_LOOK = 0.7
+"""s to look for others who command the same robot, after it has answered."""
 
 
 class RosRobot:
@@ -69,9 +72,10 @@ class RosRobot:
         self._worked_until = 0.0
         self._following = False
         self._closed = False
+        self._publisher: Any = None
+        self._command_topic = ""
         try:
-            self.receiver = StateReceiver(spec, self.node, paced=not self.settings.lock_step)
-            self._publisher = self._command_publisher()
+            self.receiver = StateReceiver(spec, self.node, not self.settings.lock_step, self._session.leaving)
             if spec.ros.command in ("velocity", "effort"):
                 self.receiver.on_joints = self._servo
             self._simulator = SimulatorClient(self.node)
@@ -79,7 +83,10 @@ class RosRobot:
             self.receiver.wait_ready(spec.ros.connect_timeout)
             if self.settings.lock_step:
                 self._simulator.wait(spec.ros.connect_timeout)
-            self._refuse_second()
+            # No publisher before: somebody who only asks must not look like somebody who commands.
+            self._look_for_others()
+            self._publisher = self._command_publisher()
+            self._wait_for_listener()
         except BaseException:
             self.close()
             raise
@@ -129,13 +136,21 @@ class RosRobot:
             InvalidInput: the command has another shape or is not finite; nothing was sent.
             RobotTimeout: the state is too old.
         """
+        self.send(command.position)
+        return self.next_state()
+
+    def next_state(self) -> RobotState:
+        """Waits for the next control tick and reads the state there; the second half of `step`.
+
+        Raises:
+            RobotTimeout: the state is too old.
+        """
         self._session.check()
         before = self._worked_until
-        self.send(command.position)
         compute = time.monotonic() - before
         overrun = False
         if self.settings.lock_step:
-            self._await_simulator(command.position)
+            self._await_simulator(self._applied)
         else:
             missed = self._rate.missed
             self.late = max(compute, self._rate.wait())
@@ -172,6 +187,10 @@ class RosRobot:
             self._publisher.publish(messages.write_command(self._applied, self._answered))
         else:
             self._following = True
+
+    def release(self) -> None:
+        """Sends nothing more until the next command, so that the robot's own side decides."""
+        self._following = False
 
     def move_to(self, joint_position: Array) -> None:
         """Moves the joints on straight lines, the fastest at `move_speed`, then rests for `settle_time`.
@@ -265,23 +284,41 @@ class RosRobot:
             value = np.clip(spec.kp / np.maximum(spec.kd, 1e-3) * error, -spec.velocity_limit, spec.velocity_limit)
         self._publisher.publish(messages.write_command(value, self._answered))
 
-    def _refuse_second(self) -> None:
-        """Two programs that command one robot in turns would shake it to pieces."""
-        others = [
-            info.node_name
-            for info in self.node.get_publishers_info_by_topic(self._publisher.topic_name)
-            if info.endpoint_gid != self._own_gid()
-        ]
-        if others:
+    def refuse_second(self) -> None:
+        """Two programs that command one robot in turns would shake it to pieces.
+
+        Raises:
+            RobotFault: somebody else commands it.
+        """
+        for _ in range(20):
+            infos = self.node.get_publishers_info_by_topic(self._command_topic)
+            if _UNKNOWN not in [info.node_name for info in infos]:
+                break
+            time.sleep(0.05)  # a publisher is found a little sooner than its name
+        others = [info.node_name for info in infos if info.node_name != self.node.get_name()] or [self.node.get_name()]
+        if len(infos) > (self._publisher is not None):
             raise RobotFault(
-                f"robot {self.spec.name!r} is commanded already: node {others[0]!r} "
-                f"publishes {self._publisher.topic_name}"
+                f"robot {self.spec.name!r} is commanded already: node {others[0]!r} publishes {self._command_topic}"
             )
 
-    def _own_gid(self) -> Any:
-        own = [
-            info.endpoint_gid
-            for info in self.node.get_publishers_info_by_topic(self._publisher.topic_name)
-            if info.node_name == self.node.get_name() and info.node_namespace == self.node.get_namespace()
-        ]
-        return own[0] if own else None
+    def _wait_for_listener(self) -> None:
+        """A command that is sent before its way is known is lost."""
+        deadline = time.monotonic() + self.spec.ros.connect_timeout
+        while self._publisher.get_subscription_count() == 0:
+            if time.monotonic() > deadline or self._session.leaving.wait(0.02):
+                wanted = type_name(self._publisher.msg_type)
+                infos = self.node.get_subscriptions_info_by_topic(self._command_topic)
+                others = [info.topic_type for info in infos if info.topic_type != wanted]
+                what = f"whoever listens there expects {others[0]}" if others else "nobody listens there"
+                raise RobotTimeout(
+                    f"robot {self.spec.name!r} takes no commands on {self._command_topic} ({wanted}): {what}"
+                )
+
+    def _look_for_others(self) -> None:
+        """Looks a while longer than the robot took to answer: whoever commands it may be found a little later."""
+        self._command_topic = self.node.resolve_topic_name(self.spec.ros.command_topic)
+        deadline = time.monotonic() + _LOOK
+        while time.monotonic() < deadline:
+            self.refuse_second()
+            if self._session.leaving.wait(0.05):
+                raise RobotTimeout(f"robot {self.spec.name!r}: no longer waiting for it")

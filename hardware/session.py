@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
@@ -23,19 +24,34 @@ class RosSession:
 
     Attributes:
         node: the node.
+        leaving: set when whoever waits for something in this session shall give up.
     """
 
-    def __init__(self, name: str, namespace: str = "", node_class: type[Node] = Node, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        namespace: str = "",
+        node_class: type[Node] = Node,
+        beside: RosSession | None = None,
+        forgiving: bool = False,
+        **options: Any,
+    ) -> None:
         """Joins the ROS network; nothing is received before `start`.
 
         Args:
             name: of the node.
             namespace: before all relative topic names.
             node_class: Node or LifecycleNode.
+            beside: a session whose context this one shares, and which is closed after it.
+            forgiving: whether a callback that fails is only logged, where strangers may call it wrongly.
             options: for the node.
         """
-        self.context = Context()
-        rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        self._beside = beside
+        self._forgiving = forgiving
+        self.leaving = threading.Event()
+        self.context: Context = beside.context if beside else Context()
+        if beside is None:
+            rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = node_class(name, context=self.context, namespace=namespace, **options)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -49,6 +65,12 @@ class RosSession:
             self._thread = threading.Thread(target=self._spin, name="ros")
             self._thread.start()
 
+    def call(self, function: Callable[[], Any]) -> Call:
+        """Runs a function in the thread that serves this session, after what it is doing now."""
+        call = Call(function)
+        self._executor.create_task(call.run)
+        return call
+
     def check(self) -> None:
         """Raises here what a callback raised in the other thread."""
         if self._failure is not None:
@@ -56,23 +78,66 @@ class RosSession:
 
     def close(self) -> None:
         """Ends the thread, then the node, then ROS; may be called any number of times."""
-        if not self.context.ok() and self._thread is None:
+        if self._ended:
             return
         self._ended = True
+        self.leaving.set()
         self._executor.shutdown()
         if self._thread is not None and self._thread is not threading.current_thread():
             # A spinning thread that is left behind aborts the whole process at its end.
             self._thread.join()
             self._thread = None
         self.node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
+        if self._beside is None:
+            rclpy.try_shutdown(context=self.context)
 
     def _spin(self) -> None:
         try:
             # A program that ends without closing, by an error say, must not wait for this thread for ever.
             while not self._ended and threading.main_thread().is_alive():
-                self._executor.spin_once(timeout_sec=0.2)
+                self._spin_once()
         except ExternalShutdownException:
             pass
         except BaseException as error:
             self._failure = error
+
+    def _spin_once(self) -> None:
+        try:
+            self._executor.spin_once(timeout_sec=0.2)
+        except ExternalShutdownException:
+            raise
+        except Exception as error:
+            if not self._forgiving:
+                raise
+            self.node.get_logger().error(f"a callback failed: {error}")
+
+
+class Call:
+    """A function on its way through another thread."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        """Args: function: to run."""
+        self._function = function
+        self._done = threading.Event()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Runs it, in the thread that shall."""
+        try:
+            self._value = self._function()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether it has run, after waiting up to `timeout` s."""
+        return self._done.wait(timeout)
+
+    def result(self) -> Any:
+        """What it returned; raises what it raised. Waits for it."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value

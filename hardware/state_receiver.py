@@ -110,13 +110,14 @@ class StateReceiver:
         on_joints: called with position and velocity, each (n,), at every good joint state, in the thread that receives.
     """
 
-    def __init__(self, spec: RobotSpec, node: Node, paced: bool = True) -> None:
+    def __init__(self, spec: RobotSpec, node: Node, paced: bool = True, leaving: threading.Event | None = None) -> None:
         """Subscribes.
 
         Args:
             spec: the robot.
             node: to subscribe with.
             paced: whether the robot's clock runs as ours; False for a simulator that waits.
+            leaving: makes all waiting end at once.
         """
         self.spec = spec
         self.topics: dict[str, str] = {}
@@ -125,6 +126,7 @@ class StateReceiver:
         self.refusals = 0
         self._node = node
         self._paced = paced
+        self._leaving = leaving or threading.Event()
         self._changed = threading.Condition()
         self._readings: dict[str, Reading] = {}
         self.on_joints: Callable[[Array, Array], None] | None = None
@@ -150,6 +152,7 @@ class StateReceiver:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise RobotTimeout(self._absence(missing, timeout))
+                self._go_on()
                 self._changed.wait(min(left, 0.1))
             deadline = min(deadline, time.monotonic() + 1.0)
             while "odometry" in self.topics and "odometry" not in self._readings:
@@ -173,7 +176,8 @@ class StateReceiver:
                         f"robot {self.spec.name!r}: no {', '.join(waiting)} of robot time {stamp:.3f} s "
                         f"after waiting {timeout:g} s{self._reasons(waiting)}"
                     )
-                self._changed.wait(left)
+                self._go_on()
+                self._changed.wait(min(left, 0.1))
 
     @property
     def stamp(self) -> float:
@@ -213,6 +217,10 @@ class StateReceiver:
         values = {name: reading.value for name, reading in readings.items()}
         return state_of(self.spec, readings["joint_states"].stamp - epoch, values, applied)
 
+    def _go_on(self) -> None:
+        if self._leaving.is_set():
+            raise RobotTimeout(f"robot {self.spec.name!r}: no longer waiting for it")
+
     def _live(self) -> list[str]:
         return [name for name in self.topics if name in self._readings]
 
@@ -231,8 +239,8 @@ class StateReceiver:
                 value = source.read(message)
                 stamp = messages.seconds(message.header.stamp)
                 late = freshness.check(stamp, received)
-                if name == "imu":  # it never rests
-                    freshness.check_moving(message.angular_velocity, received)
+                if name == "imu":  # it never rests, but the clock of a simulator that waits stands still meanwhile
+                    freshness.check_moving(message.angular_velocity, received if self._paced else stamp)
             except InvalidInput as error:
                 with self._changed:
                     self.refused[name] = str(error)
@@ -246,7 +254,7 @@ class StateReceiver:
 
         subscription = self._node.create_subscription(source.kind, source.topic, take, quality)
         self.topics[name] = subscription.topic_name
-        self.types[name] = _type_name(source.kind)
+        self.types[name] = type_name(source.kind)
 
     def _reasons(self, names: list[str]) -> str:
         said = [f"{self.topics[name]} {self.refused[name]}" for name in names if name in self.refused]
@@ -259,7 +267,7 @@ class StateReceiver:
         seen = sorted(
             topic
             for topic, _ in self._node.get_topic_names_and_types()
-            if topic not in ("/rosout", "/parameter_events")
+            if topic.rsplit("/", 1)[-1] not in ("rosout", "parameter_events", "transition_event")
             and any((p.node_name, p.node_namespace) != own for p in self._node.get_publishers_info_by_topic(topic))
         )
         around = (
@@ -287,5 +295,6 @@ class StateReceiver:
         return f"{topic} ({wanted}) has no publisher"
 
 
-def _type_name(kind: type) -> str:
+def type_name(kind: type) -> str:
+    """`sensor_msgs/msg/Imu` for a message's class."""
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"

@@ -200,9 +200,5 @@ class TopicRecording:
         self.seen = self._seen()
 
     def _seen(self) -> str:
-        others = sorted(
-            topic
-            for topic, _ in self._session.node.get_topic_names_and_types()
-            if topic not in OWN
-        )
+        others = sorted(topic for topic, _ in self._session.node.get_topic_names_and_types() if topic not in OWN)
         return f"topics seen: {', '.join(others)}" if others else "no topics seen; is ROS_DOMAIN_ID the same?"

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import WrenchStamped
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -25,7 +26,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from hardware import messages
 from hardware.faults import Faults, FaultyWiring
-from hardware.motor_controller import MotorController
+from hardware.motor_controller import Drive, MotorController
+from hardware.robot_side import KEPT, TOPIC, motors_status
 from hardware.session import RosSession
 from hardware.simulator_client import NODE
 from robot_rl.errors import ConfigurationError, InvalidInput, RobotRLError
@@ -108,6 +110,8 @@ class Twin:
         self._dt = robot.spec.control_dt
         self._repeated: list[tuple[Any, Any]] = []
         self._drive: tuple[str, tuple[str, ...]] = ("position", ())
+        self._told: tuple[str, str] | None = None
+        self._telling = threading.Lock()
         self._state = robot.reset(Start(spec.home), self._rng)
         self.session = RosSession(NODE, settings.namespace)
         try:
@@ -152,6 +156,7 @@ class Twin:
     def _step(self) -> None:
         drive = self._motors.drive(self._state.joint_position, self._now())
         self._switch(drive.mode)
+        self._tell(drive)
         self._state = self.robot.step(JointCommand(drive.target))
         self._tick += 1
         self._advance()
@@ -166,6 +171,19 @@ class Twin:
         if wanted != self._drive and isinstance(self.robot, Drivable):
             self.robot.drive(*wanted)
             self._drive = wanted
+
+    def _tell(self, drive: Drive) -> None:
+        """Publishes what the motors follow, whenever that changes."""
+        with self._telling:
+            latched = self._motors.latched
+            kind = latched or ("silence" if drive.reason else "")
+            if (drive.mode, kind) != self._told:
+                self._told = drive.mode, kind
+                self._status.publish(motors_status(drive.mode, drive.reason, bool(latched)))
+
+    def _tell_now(self) -> None:
+        """The same between two steps, which may be long apart where each waits for a command."""
+        self._tell(self._motors.drive(self._state.joint_position, self._now()))
 
     def _wait_for_command(self) -> bool:
         """Whether a command for the newest reading came; False where something else is to be done first."""
@@ -240,6 +258,7 @@ class Twin:
         }
         self._objects = {name: publisher(Odometry, ros.objects.format(object=name)) for name in spec.objects}
         self._clock = publisher(Clock, "/clock") if self.settings.lock_step else None
+        self._status = node.create_publisher(DiagnosticStatus, f"{NODE}/{TOPIC}", KEPT)
         order = messages.JointOrder(spec.joint_names)
         kind, read = {
             "trajectory": (JointTrajectory, partial(messages.read_trajectory, order=order)),
@@ -294,11 +313,13 @@ class Twin:
 
     def _take_stop(self, _request: Any, response: Any) -> Any:
         self._motors.stop("emergency stop")
+        self._tell_now()
         response.success, response.message = True, f"stopped: {self.spec.safety.stop}"
         return response
 
     def _take_clear(self, _request: Any, response: Any) -> Any:
         self._motors.clear(self._state.joint_position)
+        self._tell_now()
         response.success, response.message = True, "holding; waiting for commands"
         return response
 
@@ -307,6 +328,7 @@ class Twin:
             self._motors.clear(self._state.joint_position)
         else:
             self._motors.stop("power lost")
+        self._tell_now()
         response.success, response.message = True, "on" if request.data else "off"
         return response
 

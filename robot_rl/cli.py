@@ -19,10 +19,12 @@ COMMANDS = {
     "export": "write a run's policy as one ONNX file",
     "info": "say what a run, a policy file or a bag is",
     "list": "list robots, tasks, algorithms and policies",
+    "deploy": "run a policy file on a robot, or its twin, over ROS 2",
+    "guard": "watch over a robot whose motor controller has no watchdog",
     "twin": "simulate a robot behind its ROS topics",
     "record": "record a robot's ROS topics into a bag",
     "transitions": "turn recorded episodes into transitions to learn from",
-    "demo": "train Go2 to walk, export the policy, run it without torch",
+    "demo": "train Go2 to walk, export the policy, run it without torch, and over ROS 2",
 }
 """Each lives in robot_rl.commands under its name (`list` as `list_names`), and is imported when it is called."""
 

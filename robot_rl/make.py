@@ -20,6 +20,8 @@ from robot_rl.tasks import TASKS
 if TYPE_CHECKING:
     from hardware.bag import Bag
     from hardware.bag_replay import BagTransitions, ReplayReport
+    from hardware.deployment import Deployment
+    from hardware.guard import Guard
     from hardware.pause_services import PauseServices
     from hardware.topic_tap import TopicRecording
     from hardware.twin import Twin
@@ -176,6 +178,36 @@ def make_pause_services(robot: Robot) -> PauseServices:
 
     assert isinstance(robot, RosRobot)
     return PauseServices(robot.node)
+
+
+def make_deployment(parameters: Mapping[str, Any], namespace: str = "") -> Deployment:
+    """A policy node in this process, unconfigured; see `hardware.policy_node`.
+
+    Args:
+        parameters: of the node, by name.
+        namespace: before all relative topic names.
+    """
+    try:
+        from hardware.deployment import Deployment
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "ros") from error
+
+    def task_of(contract: Any, spec: RobotSpec) -> Task | None:
+        try:
+            return make_task(contract.task.name, spec, contract.task.settings)
+        except ConfigurationError:  # a task from elsewhere runs as well; it is only not measured
+            return None
+
+    return Deployment(parameters, namespace, task_of)
+
+
+def make_guard(robot: str | Path | RobotSpec, namespace: str = "", estop_button: int = 1) -> Guard:
+    """A watchdog between a policy and a robot's motor controller; see `hardware.guard`."""
+    try:
+        from hardware.guard import Guard
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "ros") from error
+    return Guard(robot_spec(robot), namespace, estop_button)
 
 
 def make_batch(

@@ -7,6 +7,7 @@ until reset).
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,9 @@ class SafetySupervisor:
         self._watch_velocity = safety.joint_velocity != "off"
         self._watch_tilt = safety.tilt != "off"
         self._watch_height = safety.height != "off"
+        self._watch_effort = safety.joint_effort != "off"
+        self._watch_workspace = safety.workspace != "off"
+        self._per_effort = 1.0 / (safety.joint_effort_limit * spec.effort_limit)
 
     def limit(self, wanted: Array, previous: Array) -> tuple[Array, dict[str, Array]]:
         """Keeps a command inside the joint limits and near the previous one.
@@ -99,6 +103,15 @@ class SafetySupervisor:
             high = components(state.base_position)[2] >= self._safety.height_limit
             if not every(high):
                 found["height"] = np.logical_not(high)
+        if self._watch_effort and state.joint_effort is not None:
+            strong = np.logical_not((np.abs(state.joint_effort * self._per_effort) <= 1.0).all(-1))
+            if strong.any():
+                found["joint_effort"] = strong
+        if self._watch_workspace and state.base_position is not None:
+            lower, upper = self._safety.workspace_limit
+            outside = np.logical_not(((lower <= state.base_position) & (state.base_position <= upper)).all(-1))
+            if outside.any():
+                found["workspace"] = outside
         stop = self._nobody(state.joint_position.shape[:-1])
         for name, rows in found.items():
             if getattr(self._safety, name) == "stop":
@@ -109,3 +122,76 @@ class SafetySupervisor:
         if self._false.shape != shape:
             self._false = frozen(np.zeros(shape, dtype=bool))
         return self._false
+
+
+def explain(check: str, spec: RobotSpec, state: RobotState, wanted: Array, previous: Array) -> str:
+    """Why one robot failed a check, for a person: what was found and what is allowed.
+
+    Args:
+        check: name of the check.
+        spec: the robot.
+        state: the reading after the command.
+        wanted: (n,), the command before limits.
+        previous: (n,), the command in force before it.
+    """
+    safety = spec.safety
+    if check == "joint_position":
+        beyond = np.maximum(spec.lower - wanted, wanted - spec.upper)
+        return _worst(spec, beyond, wanted, "command", f"limits {_pair(spec.lower, spec.upper, beyond)}")
+    if check == "command_step":
+        share = np.abs(wanted - previous) / safety.command_step_limit
+        return _worst(spec, share, wanted - previous, "command step", _least(safety.command_step_limit, share))
+    if check == "joint_velocity":
+        share = np.abs(state.joint_velocity) / spec.velocity_limit
+        return _worst(spec, share, state.joint_velocity, "velocity", _least(spec.velocity_limit, share))
+    if check == "joint_effort":
+        share = np.abs(state.joint_effort) / spec.effort_limit
+        limit = safety.joint_effort_limit * spec.effort_limit
+        return _worst(spec, share, state.joint_effort, "effort", _least(limit, share))
+    if check == "tilt":
+        tilt = math.acos(max(-1.0, min(1.0, -float(state.gravity[2]))))
+        return f"tilted by {tilt:.2f} rad, allowed {safety.tilt_limit:g}"
+    if check == "height":
+        return f"base at {float(state.base_position[2]):.3f} m, allowed from {safety.height_limit:g}"
+    if check == "workspace":
+        x, y, z = state.base_position
+        lower, upper = safety.workspace_limit.tolist()
+        return f"base at ({x:.2f}, {y:.2f}, {z:.2f}) m, allowed from {lower} to {upper}"
+    return check
+
+
+def _worst(spec: RobotSpec, share: Array, values: Array, what: str, allowed: str) -> str:
+    index = int(np.argmax(np.where(np.isnan(share), np.inf, share)))
+    return f"{what} of {spec.joint_names[index]} is {values[index]:.3f}, {allowed}"
+
+
+def _least(limit: Array, share: Array) -> str:
+    return f"allowed {limit[int(np.argmax(np.where(np.isnan(share), np.inf, share)))]:g}"
+
+
+def _pair(lower: Array, upper: Array, beyond: Array) -> str:
+    index = int(np.argmax(beyond))
+    return f"{lower[index]:g} to {upper[index]:g}"
+
+
+class StopLatch:
+    """A stop that stays until somebody resets it; any thread may set it."""
+
+    def __init__(self) -> None:
+        """Begins open."""
+        self._lock = threading.Lock()
+        self.reason = ""
+        """Why it is set, the first reason; empty while it is not."""
+
+    def set(self, reason: str) -> bool:
+        """Stops; returns whether this was the first reason."""
+        with self._lock:
+            first = not self.reason
+            self.reason = self.reason or reason
+            return first
+
+    def clear(self) -> str:
+        """Ends the stop; returns what its reason was."""
+        with self._lock:
+            reason, self.reason = self.reason, ""
+            return reason

@@ -101,6 +101,24 @@ class SafetySpec:
     height: str
     height_limit: float
     """m, lowest base height; used where the height is known."""
+    joint_effort: str
+    joint_effort_limit: float
+    """Share of each joint's effort limit that a measured effort may reach."""
+    workspace: str
+    workspace_limit: Array
+    """(2, 3), m, lowest and highest base position in the world; used where the position is known."""
+    late_tick: str
+    """Of control ticks on hardware."""
+    late_tick_limit: float
+    """s by which a control tick may be late."""
+    temperature: str
+    """Of motors, where a robot reports it."""
+    temperature_limit: float
+    """degrees Celsius."""
+    rest: Array
+    """(n,), rad or m: the pose in which a robot waits, before a policy takes over and after it."""
+    rest_speed: float
+    """rad/s or m/s of the fastest joint on the way to and from rest."""
     stop: str
     """What the joints do when the robot is stopped: hold their position, damp motion, or go limp."""
 
@@ -231,7 +249,7 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
         sensors=sensors,
         action=_action(top.section("action"), names, columns),
         simulation=_simulation(top.section("simulation"), control_rate, feet, base, objects, folder),
-        safety=_safety(top.section("safety", {}), _frozen(columns["velocity_limit"] / control_rate), base),
+        safety=_safety(top.section("safety", {}), control_rate, base, names, columns),
         ros=read_ros(top.section("ros", {}), control_rate),
         source=source,
         digest=hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest(),
@@ -385,7 +403,10 @@ def _simulation(
     return spec
 
 
-def _safety(section: Section, default_step: Array, base: str) -> SafetySpec:
+def _safety(
+    section: Section, control_rate: float, base: str, names: tuple[str, ...], columns: dict[str, Array]
+) -> SafetySpec:
+    default_step = _frozen(columns["velocity_limit"] / control_rate)
     step_limit = section.optional_number("command_step_limit", above=0.0)
     floating = base == "floating"
     spec = SafetySpec(
@@ -397,10 +418,51 @@ def _safety(section: Section, default_step: Array, base: str) -> SafetySpec:
         tilt_limit=section.number("tilt_limit", 1.0, above=0.0),
         height=section.choice("height", ("off", "warn", "stop"), "off"),
         height_limit=section.number("height_limit", 0.0),
+        joint_effort=section.choice("joint_effort", ("off", "warn", "stop"), "off"),
+        joint_effort_limit=section.number("joint_effort_limit", 1.0, above=0.0),
+        workspace=section.choice("workspace", ("off", "warn", "stop"), "off"),
+        workspace_limit=_box(section, base),
+        late_tick=section.choice("late_tick", ("off", "warn", "stop"), "warn"),
+        late_tick_limit=section.number("late_tick_limit", 1.0 / control_rate, above=0.0),
+        temperature=section.choice("temperature", ("off", "warn", "stop"), "stop"),
+        temperature_limit=section.number("temperature_limit", 80.0),
+        rest=_rest(section.section("rest", {}), names, columns),
+        rest_speed=section.number("rest_speed", 0.8, above=0.0),
         stop=section.choice("stop", STOPS, "damp" if floating else "hold"),
     )
     section.finish()
     return spec
+
+
+def _box(section: Section, base: str) -> Array:
+    """The box of `workspace_limit`, (2, 3); without one, all of space."""
+    if "workspace_limit" not in section:
+        section.value("workspace_limit", None)
+        return _frozen([[-np.inf] * 3, [np.inf] * 3])
+    if base == "fixed":
+        raise ConfigurationError(f"{section.where}.workspace_limit: this robot's base is fixed and never leaves a box")
+    given = section.section("workspace_limit")
+    box = _frozen([given.numbers("lower", 3), given.numbers("upper", 3)])
+    given.finish()
+    if not (box[0] < box[1]).all():
+        raise ConfigurationError(f"{given.where}: expected lower below upper, got {box[0].tolist()}, {box[1].tolist()}")
+    return box
+
+
+def _rest(section: Section, names: tuple[str, ...], columns: dict[str, Array]) -> Array:
+    """The pose of `rest`; joints that it does not name rest at home."""
+    pose = np.array(columns["home"])
+    for joint in section.names():
+        if joint not in names:
+            raise UnknownName.of("joint", joint, names, f"in {section.where}")
+        index = names.index(joint)
+        pose[index] = section.number(joint)
+        lower, upper = columns["lower"][index], columns["upper"][index]
+        if not lower <= pose[index] <= upper:
+            raise ConfigurationError(
+                f"{section.where}.{joint}: {pose[index]:g} lies outside the limits {lower:g} to {upper:g}"
+            )
+    return _frozen(pose)
 
 
 def _frozen(values: Any) -> Array:

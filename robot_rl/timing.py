@@ -111,13 +111,22 @@ class TimingLog:
         """The kept values of one name, s, (ticks,), in no particular order once the log is full."""
         return self._values[: min(self.ticks, len(self._values)), self.names.index(name)].copy()
 
-    def summary(self) -> Mapping[str, Mapping[str, float]]:
-        """p50, p95, p99 and max of each name, in s; empty before the first tick."""
+    def summary(self, newest: int | None = None) -> Mapping[str, Mapping[str, float]]:
+        """p50, p95, p99 and max of each name, in s; empty before the first tick.
+
+        Args:
+            newest: how many ticks to look at; all that are kept by default.
+        """
         if self.ticks == 0:
             return {}
         found = {}
         for name in self.names:
-            values = self.column(name)
+            values = self.column(name) if newest is None else self._newest(name, newest)
             p50, p95, p99 = np.percentile(values, [50, 95, 99])
             found[name] = {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(values.max())}
         return found
+
+    def _newest(self, name: str, count: int) -> np.ndarray:
+        count = min(count, self.ticks, len(self._values))
+        rows = np.arange(self.ticks - count, self.ticks) % len(self._values)
+        return self._values[rows, self.names.index(name)]

@@ -42,6 +42,11 @@ def test_loading_a_policy_loads_the_runtime_and_nothing_else():
     assert loaded("import policies.runtime") <= {"policies", "onnxruntime"}
 
 
+def test_running_a_policy_over_ros_loads_no_learner_and_no_simulator():
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed (extra 'ros')")
+    assert loaded("import hardware.deployment, hardware.guard") <= {"policies", "hardware", "rclpy", "onnxruntime"}
+
+
 def test_the_command_line_starts_with_nothing():
     assert loaded("import robot_rl.cli") == set()
 

@@ -1,8 +1,10 @@
-"""`robot-rl demo`: the whole way once, from nothing to a walking policy file that runs without torch."""
+"""`robot-rl demo`: the whole way once, from nothing to a policy file that walks, without torch and over ROS 2."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,12 +22,13 @@ from robot_rl.evaluation import FIRST_SEED
 TASK, ROBOT = "walk", "go2"
 SHARE_GOOD = 0.9
 """Of the evaluation episodes, without a fall and near enough to the commanded speed."""
+TWIN_SECONDS = 10.0
 VIDEO = Path("videos") / "policy.mp4"
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Trains, exports, runs the file in a process without torch, films it, and prints a table."""
-    parser = Parser("demo", "Train Go2 to walk, export the policy, run the file in simulation without torch.")
+    """Trains, exports, runs the file without torch and then on the twin over ROS 2, films it, and prints a table."""
+    parser = Parser("demo", "Train Go2 to walk, export the policy, run the file without torch, and over ROS 2.")
     parser.add_argument("--steps", type=whole_number(1), help="environment steps to train for [the recipe's]")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of everything random [0]")
     parser.add_argument("--episodes", type=whole_number(1), default=10, help="evaluation episodes [10]")
@@ -44,10 +47,12 @@ def run(arguments: Sequence[str]) -> int:
         return result.training.exit_code
     say("running policy.onnx in simulation, in a process without torch")
     evaluation = _evaluate_without_torch(folder / POLICY, values.episodes)
+    twin = over_ros(folder / POLICY, TWIN_SECONDS)
     video = _film(folder)
     found = {
         **result.to_dict(),
         "evaluation": evaluation,
+        "over_ros": twin,
         "plot": relative(folder / CURVE),
         "video": video,
         "total_time_s": time.monotonic() - began,
@@ -78,6 +83,45 @@ def _evaluate_without_torch(policy: Path, episodes: int) -> dict[str, Any]:
     if found["torch_loaded"]:
         raise CheckFailed("running the policy file imported torch")
     return found
+
+
+def over_ros(policy: Path, seconds: float) -> dict[str, Any]:
+    """Runs the file on the twin, each in a process of its own and in real time, and says how that went.
+
+    Returns:
+        The report of `robot-rl deploy`, or `skipped` with the reason.
+    """
+    if importlib.util.find_spec("rclpy") is None:
+        say("ROS 2 is not installed, so the policy is not run over it: pip install -c constraints.txt -e '.[ros]'")
+        return {"skipped": "ROS 2 is not installed"}
+    say(f"running policy.onnx on the twin over ROS 2, for {seconds:g} s of real time")
+    # A network of their own, on this machine alone: no real robot may hear this.
+    network = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 100)}
+    environment = {**os.environ, **network}
+    program = [sys.executable, "-m", "robot_rl.cli"]
+    twin = subprocess.Popen([*program, "twin", ROBOT], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        command = [*program, "deploy", str(policy), "--robot", ROBOT, "--seconds", f"{seconds:g}", "--yes", "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        twin.terminate()
+        twin.wait()
+    if not done.stdout:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        return {"skipped": last.removeprefix("robot-rl: ") or f"it ended with {done.returncode}"}
+    return json.loads(done.stdout)
+
+
+def _twin_line(found: dict[str, Any]) -> str:
+    if "skipped" in found:
+        return f"not run: {found['skipped']}"
+    if found["stopped"]:
+        return f"stopped after {found['seconds']:.1f} s: {found['stopped']}"
+    speed, period = found["figures"].get("forward_velocity", float("nan")), found["timing_s"]["period"]
+    return (
+        f"{speed:.2f} m/s on the twin for {found['seconds']:.0f} s at {found['rate_hz']:.1f} Hz, "
+        f"period p99 {1e3 * period['p99']:.1f} ms"
+    )
 
 
 def _film(folder: Path) -> str | None:
@@ -116,6 +160,7 @@ def _report(found: dict[str, Any]) -> str:
             "torch vs ONNX",
             f"{found['export']['max_error']:.1e} largest difference, {found['export']['observations']:,} observations",
         ),
+        ("over ROS 2", _twin_line(found["over_ros"])),
         ("latency", f"p50 {1e6 * latency['p50']:.0f} us, p99 {1e6 * latency['p99']:.0f} us per action"),
         ("policy", found["export"]["path"]),
         ("learning curve", found["plot"]),

@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -137,7 +139,154 @@ def robot_file(tmp_path: Path) -> Callable[..., str]:
         for section, changes in sections.items():
             values[section] = {**values.get(section, {}), **changes}
         path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(values))
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
         return str(path)
 
     return write
+
+
+class Operator:
+    """A person at the robot: calls services, publishes, and watches what the motors follow."""
+
+    def __init__(self) -> None:
+        """Joins the network that the environment names."""
+        from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+        from hardware.robot_side import KEPT
+        from hardware.session import RosSession
+
+        self.session = RosSession("operator")
+        self.node = self.session.node
+        self.motors: dict[str, Any] = {}
+        """Newest status by who sent it, `twin` or `guard`."""
+        self.diagnostics: list[Any] = []
+        for name in ("twin", "guard"):
+            self.node.create_subscription(
+                DiagnosticStatus, f"{name}/motors", lambda status, name=name: self.motors.update({name: status}), KEPT
+            )
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
+        self._publishers: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
+        self.session.start()
+
+    def call(self, kind: type, service: str, request: Any, timeout: float = 20.0, tries: int = 1) -> Any:
+        """The answer of a service; one that does not mind being called twice may be asked in several tries."""
+        for _ in range(tries):
+            answered = threading.Event()
+            future = self.send(kind, service, request)
+            future.add_done_callback(lambda _, answered=answered: answered.set())
+            if answered.wait(timeout / tries):
+                return future.result()
+        raise AssertionError(f"{service} did not answer")
+
+    def send(self, kind: type, service: str, request: Any, timeout: float = 20.0) -> Any:
+        """The future answer of a service."""
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+        client = self._clients[service]
+        if not client.service_is_ready():
+            assert client.wait_for_service(timeout), f"no service {service}"
+            # The other side may not know yet where to send its answer.
+            time.sleep(0.5)
+        return client.call_async(request)
+
+    def trigger(self, service: str) -> Any:
+        """Calls a std_srvs/Trigger."""
+        from std_srvs.srv import Trigger
+
+        return self.call(Trigger, service, Trigger.Request(), tries=3)
+
+    def set(self, node: str, **values: Any) -> Any:
+        """Sets parameters, `__` for a dot; returns the result of the last one."""
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        given = [Parameter(name.replace("__", "."), value=value).to_parameter_msg() for name, value in values.items()]
+        answer = self.call(SetParameters, f"{node}/set_parameters", SetParameters.Request(parameters=given))
+        return answer.results[-1]
+
+    def publish(self, topic: str, message: Any) -> None:
+        """Publishes once somebody listens."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, 10)
+        publisher = self._publishers[topic]
+        until(lambda: publisher.get_subscription_count() > 0, f"nobody listens to {topic}")
+        publisher.publish(message)
+
+    def close(self) -> None:
+        """Leaves."""
+        self.session.close()
+
+
+def until(condition: Callable[[], Any], otherwise: str, timeout: float = 20.0) -> None:
+    """Waits for a condition."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.02)
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[..., None]:
+    """See `until`."""
+    return until
+
+
+@dataclass
+class Network:
+    """A twin and a person in a network of their own, for all tests of a file."""
+
+    twin: Process
+    robot: str
+    """The twin's file, or name."""
+    operator: Operator
+    place: Path
+    _started: list[Process] = field(default_factory=list)
+
+    def start(self, *arguments: str) -> Process:
+        """Starts another program there."""
+        self._started.append(Process(arguments, self.place / f"program{len(self._started)}.txt"))
+        return self._started[-1]
+
+    def end(self) -> None:
+        """Ends everything."""
+        for process in (*self._started, self.twin):
+            if process.process.poll() is None:
+                process.process.kill()
+                process.process.wait()
+
+
+@contextmanager
+def network(place: Path, robot: str, *arguments: str) -> Iterator[Network]:
+    """Starts `robot-rl twin ROBOT arguments...` in a network of its own."""
+    with own_network():
+        twin = Process(["-m", "robot_rl.cli", "twin", robot, *arguments], place / "twin.txt")
+        twin.wait_for("twin of")
+        operator = Operator()
+        found = Network(twin, robot, operator, place)
+        try:
+            yield found
+        finally:
+            operator.close()
+            found.end()
+
+
+@pytest.fixture(scope="session", name="network")
+def _network() -> Callable[..., Any]:
+    """See `network`."""
+    return network
+
+
+@pytest.fixture(scope="module")
+def lock_step_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """Go2's twin, waiting for commands."""
+    with network(tmp_path_factory.mktemp("network"), "go2", "--lock-step") as found:
+        yield found
+
+
+@pytest.fixture
+def operator(domain: int) -> Iterator[Operator]:
+    """A person in the network of the test."""
+    person = Operator()
+    yield person
+    person.close()

@@ -157,7 +157,7 @@ def test_help_of_train_has_the_settings_of_the_task_with_units(capsys):
         assert words in out
 
 
-@pytest.mark.parametrize("command", ["evaluate", "export", "info", "list", "demo"])
+@pytest.mark.parametrize("command", ["evaluate", "export", "info", "list", "demo", "deploy", "guard"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

@@ -1,11 +1,14 @@
 """The supervisor: what it clamps, counts and stops."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import RobotState
-from robot_rl.safety import SafetySupervisor
+from robot_rl.safety import SafetySupervisor, StopLatch
 
 
 def supervisor_of(robot_spec, **safety):
@@ -188,3 +191,42 @@ def test_each_row_of_a_batch_is_watched_for_itself(robot_spec):
         "joint_velocity": [1], "tilt": [2], "height": [3]
     }  # fmt: skip
     assert supervisor.watch(state_of(spec, shape=(4,)), {}).stop.tolist() == [False] * 4
+
+
+def test_effort_beyond_its_share_of_the_limit_is_counted_or_stops(robot_spec):
+    spec, supervisor = supervisor_of(robot_spec, joint_effort="stop", joint_effort_limit=0.9)
+    effort = 0.89 * spec.effort_limit
+    state = state_of(spec)
+    assert not supervisor.watch(dataclasses.replace(state, joint_effort=effort), {}).stop
+    effort[4] = -0.91 * spec.effort_limit[4]
+    verdict = supervisor.watch(dataclasses.replace(state, joint_effort=effort), {})
+    assert verdict.stop
+    assert set(verdict.counts) == {"joint_effort"}
+
+
+def test_base_outside_its_workspace_stops(robot_spec):
+    box = {"lower": [-1.0, -1.0, 0.0], "upper": [1.0, 2.0, 0.5]}
+    spec, supervisor = supervisor_of(robot_spec, workspace="stop", workspace_limit=box)
+    places = (([0.9, 1.9, 0.3], True), ([1.1, 0, 0.3], False), ([0, -1.1, 0.3], False), ([0, 0, 0.6], False))
+    for place, inside in places:
+        state = dataclasses.replace(state_of(spec), base_position=np.array(place, dtype=float))
+        assert bool(supervisor.watch(state, {}).stop) != inside
+
+
+def test_rest_pose_is_home_where_the_file_does_not_say(robot_spec):
+    spec = robot_spec("go2", {"safety.rest": {"FL_calf_joint": -2.5}})
+    expected = spec.home.copy()
+    expected[2] = -2.5
+    assert spec.safety.rest == pytest.approx(expected)
+    with pytest.raises(ConfigurationError, match=r"safety\.rest\.FL_calf_joint: 1 lies outside the limits"):
+        robot_spec("go2", {"safety.rest": {"FL_calf_joint": 1.0}})
+    with pytest.raises(UnknownName, match=r"unknown joint 'FL_calf' in .*safety\.rest"):
+        robot_spec("go2", {"safety.rest": {"FL_calf": -2.5}})
+
+
+def test_latch_keeps_its_first_reason_until_it_is_cleared():
+    latch = StopLatch()
+    assert latch.set("first")
+    assert not latch.set("second")
+    assert latch.clear() == "first"
+    assert latch.reason == ""

@@ -1,0 +1,301 @@
+"""The policy node and `robot-rl deploy` against the twin in another process; it waits for commands: time is exact."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from geometry_msgs.msg import Twist
+from lifecycle_msgs.srv import ChangeState, GetState
+from sensor_msgs.msg import Joy
+from std_msgs.msg import Bool
+
+from hardware.deployment import Deployment
+from robot_rl.commands.policy_files import shipped_policies
+from robot_rl.errors import InvalidInput, PolicyError, RobotFault
+from robot_rl.make import make_deployment
+
+POLICY = str(shipped_policies()["go2-walk"])
+DEPLOY = ("-m", "robot_rl.cli", "deploy", POLICY, "--robot", "go2", "--lock-step", "--settle-time", "0.1")
+
+
+@contextmanager
+def deployment(**parameters: Any) -> Iterator[Deployment]:
+    """A policy node in this process, against the twin in its own."""
+    given = {"policy": POLICY, "robot": "go2", "lock_step": True, "settle_time": 0.1, **parameters}
+    made = make_deployment(given)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def walking(network: Any, until: Callable[..., None], **parameters: Any) -> Iterator[Deployment]:
+    """A node that runs its policy on a twin that stood at home."""
+    stand(network.operator)
+    with deployment(**parameters) as node:
+        go(node, "configure", "activate")
+        until(lambda: node.node.loop.ticks > 5, "the policy does not run")
+        yield node
+
+
+def stand(operator: Any) -> None:
+    operator.trigger("twin/clear")
+    assert operator.trigger("twin/reset").success
+
+
+def go(node: Deployment, *transitions: str) -> None:
+    for name in transitions:
+        node.transition(name).result()
+
+
+def damped(operator: Any) -> bool:
+    status = operator.motors.get("twin")
+    return status is not None and status.hardware_id == "damp" and bool(status.message)
+
+
+def told(operator: Any) -> list[str]:
+    return [status.message for array in operator.diagnostics for status in array.status]
+
+
+def test_deployed_policy_walks_as_fast_as_it_is_told(lock_step_network: Any) -> None:
+    stand(lock_step_network.operator)
+    program = lock_step_network.start(*DEPLOY, "--seconds", "4", "--yes", "--json")
+    assert program.process.wait(60) == 0, program.output
+    report = json.loads(program.output[program.output.index("{") : program.output.rindex("}") + 1])
+    assert report["seconds"] == pytest.approx(4.0)
+    assert report["ticks"] == 200
+    assert report["figures"]["forward_velocity"] == pytest.approx(0.6, rel=0.15)  # it starts at 0
+    assert report["figures"]["distance"] == pytest.approx(0.6 * 4, rel=0.15)
+    assert report["timing_s"]["period"]["p50"] > 0
+    assert report["simulated"] is True
+    assert report["stopped"] == ""
+
+
+def test_policy_for_another_robot_is_refused(lock_step_network: Any) -> None:
+    program = lock_step_network.start(
+        "-m", "robot_rl.cli", "deploy", "dclaw-turn_valve", "--robot", "go2", "--yes", "--lock-step"
+    )
+    assert program.process.wait(30) == 4
+    assert "made for robot 'dclaw', not for 'go2'" in program.output
+
+
+def test_without_a_terminal_nothing_moves_unasked(lock_step_network: Any) -> None:
+    program = lock_step_network.start(*DEPLOY)
+    assert program.process.wait(30) == 2
+    assert "agree with --yes" in program.output
+
+
+def test_robot_that_is_not_there_ends_within_ten_seconds(
+    start: Callable[..., Any], robot_file: Callable[..., str]
+) -> None:
+    path = robot_file("go2", ros={"connect_timeout": 1.0})
+    program = start("-m", "robot_rl.cli", "deploy", POLICY, "--robot", path, "--yes")
+    program.wait_for("looking for the robot")
+    began = time.monotonic()
+    assert program.process.wait(30) == 3
+    assert time.monotonic() - began < 10.0
+    assert re.search(r"robot-rl: robot 'go2' did not answer within 1 s: .*no topics seen at all", program.output)
+
+
+def test_second_policy_node_is_refused_and_the_first_goes_on(
+    lock_step_network: Any, until: Callable[..., None]
+) -> None:
+    with walking(lock_step_network, until) as first:
+        program = lock_step_network.start(*DEPLOY, "--yes")
+        assert program.process.wait(30) == 3
+        assert "is commanded already: node 'policy_io' publishes /commands" in program.output
+        ticks = first.node.loop.ticks
+        until(lambda: first.node.loop.ticks > ticks + 5, "the first one does not go on")
+
+
+def _stop_by_service(operator: Any) -> None:
+    assert operator.trigger("policy/stop").success
+
+
+def _stop_by_topic(operator: Any) -> None:
+    operator.publish("estop", Bool(data=True))
+
+
+def _stop_by_button(operator: Any) -> None:
+    operator.publish("joy", Joy(buttons=[0, 1, 0]))
+
+
+STOPS: Mapping[str, tuple[Callable[[Any], None], Callable[[Any], None] | None]] = {
+    "service": (_stop_by_service, None),
+    "topic": (_stop_by_topic, lambda operator: operator.publish("estop", Bool(data=False))),
+    "joystick": (_stop_by_button, lambda operator: operator.publish("joy", Joy(buttons=[0, 0, 0]))),
+}
+
+
+@pytest.mark.parametrize("way", STOPS)
+def test_emergency_stop_latches_until_it_is_reset(
+    way: str, lock_step_network: Any, until: Callable[..., None]
+) -> None:
+    operator = lock_step_network.operator
+    stop, let_go = STOPS[way]
+    with walking(lock_step_network, until) as node:
+        stop(operator)
+        until(lambda: node.node.label == "inactive", "the node stays active")
+        until(lambda: damped(operator), "the motors are not damped")
+        assert f"emergency stop: {'service' if way == 'service' else ''}" in node.report.stopped
+        with pytest.raises(RobotFault, match="is stopped: emergency stop"):
+            go(node, "activate")
+        until(lambda: any("emergency stop" in line for line in told(operator)), "no diagnostics of the stop")
+        if let_go is not None:
+            answer = operator.trigger("policy/reset")
+            assert not answer.success
+            assert "still stopped by" in answer.message
+            let_go(operator)
+            until(lambda: operator.trigger("policy/reset").success, "the reset is refused")
+        else:
+            assert operator.trigger("policy/reset").success
+        stand(operator)
+        go(node, "activate")
+        until(lambda: node.node.loop.ticks > 5, "the policy does not run again")
+
+
+def test_emergency_stop_while_ramping_in_prevents_the_policy(
+    lock_step_network: Any, until: Callable[..., None]
+) -> None:
+    operator = lock_step_network.operator
+    stand(operator)
+    with deployment(settle_time=60.0) as node:
+        go(node, "configure", "activate")
+        assert node.node.loop.phase == "ramp in"
+        _stop_by_service(operator)
+        until(lambda: node.node.label == "inactive" and damped(operator), "it is not stopped")
+        assert node.report.ticks == 0
+    stand(operator)
+
+
+def test_stop_of_the_robots_own_side_stops_the_policy(lock_step_network: Any, until: Callable[..., None]) -> None:
+    operator = lock_step_network.operator
+    with walking(lock_step_network, until) as node:
+        assert operator.trigger("twin/stop").success
+        until(lambda: node.node.label == "inactive", "the policy goes on")
+        assert "the robot's side stopped: emergency stop" in node.report.stopped
+    program = lock_step_network.start(*DEPLOY, "--yes", "--seconds", "0.2")
+    assert program.process.wait(30) == 3
+    assert "is stopped: emergency stop; call policy/reset" in program.output
+    program = lock_step_network.start(*DEPLOY, "--yes", "--seconds", "0.2", "--reset")
+    assert program.process.wait(30) == 0, program.output
+
+
+def test_another_policy_takes_over_and_a_bad_one_is_refused(
+    lock_step_network: Any, until: Callable[..., None], tmp_path: Path
+) -> None:
+    operator = lock_step_network.operator
+    other = tmp_path / "other.onnx"
+    shutil.copy(POLICY, other)
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(Path(POLICY).read_bytes()[:-100])
+    with walking(lock_step_network, until) as node:
+        loop = node.node.loop
+        runner = loop._runner
+        for bad, why in ((damaged, "damaged"), (tmp_path / "none.onnx", "no policy file"), ("dclaw", "no policy file")):
+            result = operator.set("policy", policy=str(bad))
+            assert not result.successful
+            assert why in result.reason
+        assert loop._runner is runner
+        assert operator.set("policy", policy=str(other)).successful
+        ticks = loop.ticks
+        until(lambda: loop._runner is not runner and loop.ticks > ticks + 50, "the other one does not take over")
+        assert loop.running
+        assert loop.robot.timing.ticks >= loop.ticks
+
+
+def test_goal_may_be_changed_to_what_training_saw(lock_step_network: Any, until: Callable[..., None]) -> None:
+    operator = lock_step_network.operator
+    with walking(lock_step_network, until) as node:
+        assert not operator.set("policy", goal__forward=5.0).successful
+        refused = operator.set("policy", goal__forward=0.3)
+        assert not refused.successful
+        assert "outside of what the policy saw: 0.6 to 0.6, or 0 to stand" in refused.reason
+        assert operator.set("policy", goal__forward=0.0).successful
+        until(lambda: node.node.loop.phase == "stand", "it does not stand")
+        assert operator.set("policy", goal__forward=0.6).successful
+        until(lambda: node.node.loop.phase == "policy", "it does not walk again")
+
+
+def test_goal_outside_of_training_is_refused_at_the_start(lock_step_network: Any) -> None:
+    with deployment(**{"goal.forward": 5.0}) as node, pytest.raises(InvalidInput, match=r"saw: 0\.6 to 0\.6"):
+        go(node, "configure")
+
+
+def test_velocity_commands_rule_while_they_come(lock_step_network: Any, until: Callable[..., None]) -> None:
+    operator = lock_step_network.operator
+    command = Twist()
+    command.linear.x = 0.9
+    with walking(lock_step_network, until, cmd_vel_timeout=1.0) as node:
+        loop = node.node.loop
+        operator.publish("cmd_vel", Twist())
+        until(lambda: loop.phase == "stand", "it does not stand")
+        operator.publish("cmd_vel", command)
+        until(lambda: loop.phase == "policy", "it does not walk")
+        assert loop._runner.goal[0] == pytest.approx(0.6)  # the most that training saw
+        assert loop.supervision.counts["cmd_vel"] == 1
+        until(lambda: loop.phase == "stand", "it walks on after the commands have ceased", timeout=10.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_cleanly_at_any_moment(number: int, lock_step_network: Any) -> None:
+    stand(lock_step_network.operator)
+    for moment in ("looking for the robot", "configured", "command_step"):
+        program = lock_step_network.start(*DEPLOY, "--yes")
+        program.wait_for(moment)
+        assert program.end(number) == 130, program.output
+        assert "Traceback" not in program.output
+
+
+def test_lifecycle_is_driven_over_services_and_survives_wrong_wishes(
+    lock_step_network: Any, until: Callable[..., None]
+) -> None:
+    operator = lock_step_network.operator
+    stand(operator)
+    values = {"policy": POLICY, "robot": "go2", "lock_step": "true", "settle_time": "0.1"}
+    flags = [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
+    program = lock_step_network.start("-m", "hardware.policy_node", "--ros-args", *flags)
+
+    def state() -> str:
+        answer = operator.call(GetState, "policy/get_state", GetState.Request(), tries=4)
+        return answer.current_state.label
+
+    def change(name: str, then: str) -> None:
+        request = _transition({"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}[name])
+        with suppress(AssertionError):  # an answer may be lost; the state tells
+            operator.call(ChangeState, "policy/change_state", request, timeout=8.0)
+        until(lambda: state() == then, f"not {then} after {name}")
+
+    assert state() == "unconfigured"
+    change("configure", then="inactive")
+    change("activate", then="active")
+    # To a transition that does not exist here rclpy gives no answer; the node must live on.
+    operator.send(ChangeState, "policy/change_state", _transition(1))
+    change("deactivate", then="inactive")
+    change("cleanup", then="unconfigured")
+    change("configure", then="inactive")
+    assert program.end(signal.SIGINT) == 0, program.output
+    assert "a callback failed" in program.output
+
+
+def _transition(number: int) -> ChangeState.Request:
+    request = ChangeState.Request()
+    request.transition.id = number
+    return request
+
+
+def test_policy_of_the_wrong_robot_leaves_the_node_unconfigured(lock_step_network: Any) -> None:
+    with deployment(policy=str(shipped_policies()["dclaw-turn_valve"])) as node:
+        with pytest.raises(PolicyError, match="made for robot 'dclaw'"):
+            go(node, "configure")
+        assert node.node.label == "unconfigured"
