@@ -27,7 +27,7 @@ from robot_rl.make import make_deployment
 from robot_rl.spec import BUILTIN
 
 POLICY = str(shipped_policies()["go2-walk"])
-STATE_TIMEOUT, COMMAND_TIMEOUT = 1.0, 1.0
+STATE_TIMEOUT, COMMAND_TIMEOUT = 2.0, 1.0
 
 
 def write_go2(place: Path, **ros: Any) -> str:
@@ -66,7 +66,7 @@ def safe(operator: Any, by: str = "twin") -> bool:
 
 
 FAULTS = {
-    "link_cut": (True, False, r"/\w+ is 1\.\d+ s old, allowed 1 s \(ros.state_timeout\)"),
+    "link_cut": (True, False, r"/\S+ is \d\.\d+ s old, allowed 2 s \(ros.state_timeout\)"),
     "freeze": (True, False, r"/imu is frozen: the same numbers"),
     "repeat": (True, False, r"repeats the stamp"),
     "time_jump": (100.0, 0.0, r"is stamped \d+\.\d+ s ahead of the robot's clock"),
@@ -141,7 +141,7 @@ def test_killed_robot_ends_the_deployment_with_a_clear_line(
         program.wait_for("configured")
         net.twin.end(signal.SIGKILL)
         assert program.process.wait(30) == 3
-        assert re.search(r"robot-rl: stopped: .* is \d\.\d+ s old, allowed 1 s", program.output), program.output
+        assert re.search(r"robot-rl: stopped: .* is \d\.\d+ s old, allowed 2 s", program.output), program.output
 
 
 def test_dead_policy_behind_a_guard_leaves_the_robot_holding(
