@@ -54,6 +54,8 @@ class TwinSettings:
     """Of its clock against the wall's, where it does not wait."""
     seed: int = 0
     """Of the sensors' noise and of random faults."""
+    odometry: bool = True
+    """Whether it tells where its base is and how fast, as few robots can."""
 
 
 def twin_spec(spec: RobotSpec, lock_step: bool, rate: float | None = None) -> RobotSpec:
@@ -226,7 +228,8 @@ class Twin:
         provides = self.robot.provides
         self._joints = publisher(JointState, ros.joint_states)
         self._imu = publisher(Imu, ros.imu) if "orientation" in provides else None
-        self._odometry = publisher(Odometry, ros.odometry) if "base_position" in provides else None
+        tells_base = "base_position" in provides and self.settings.odometry
+        self._odometry = publisher(Odometry, ros.odometry) if tells_base else None
         self._contacts = {
             foot: publisher(WrenchStamped, ros.contacts.format(foot=foot))
             for foot in spec.feet

@@ -8,210 +8,214 @@ number of the robot's joints.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
-from robot_rl.arrays import cos_sin, from_components, sqrt
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.section import Section
 
 Array = NDArray[np.floating]
-Vector = tuple[float, float, float]
+
+class Feet(NamedTuple):
+    """Where the centres of the feet are and how the joints move them; base frame."""
+
+    position: Array
+    """(..., feet, 3), m."""
+    jacobian: Array
+    """(..., feet, 3, n), m/rad: velocity of a centre = jacobian @ joint_velocity."""
+    turning: Array
+    """(..., feet, 3, n): angular velocity of a foot's link = turning @ joint_velocity."""
 
 
-class Leg(Protocol):
-    """One leg with a ball as its foot."""
+class Legs(Protocol):
+    """All legs of one robot, in the order of its feet; each foot is a ball."""
 
-    foot: str
-    """Name of the foot."""
-    joints: tuple[int, ...]
-    """Which of the robot's joints move it."""
-    radius: float
-    """m, of the ball."""
+    @property
+    def feet(self) -> tuple[str, ...]:
+        """Their names."""
 
-    def kinematics(self, joint_position: Array, down: Array | None = None) -> tuple[Array, Array]:
-        """Place of the foot and how the joints move it.
+    @property
+    def joints(self) -> NDArray[np.intp]:
+        """(feet, k), which of the robot's joints move each foot."""
 
-        Args:
-            joint_position: (..., n), rad.
-            down: (..., 3), unit direction of the ground in the base frame. With it, the point is that of the ball which
-                touches the ground, as a point of the leg: while the foot rolls, this one rests and the centre does not.
+    @property
+    def radius(self) -> Array:
+        """(feet,), m, of the balls."""
 
-        Returns:
-            Position (..., 3) in m of the ball's centre, or of that point, and its Jacobian (..., 3, n) in m/rad, both in
-            the base frame.
-        """
+    def kinematics(self, joint_position: Array) -> Feet:
+        """The feet for joint positions (..., n) in rad."""
 
 
 @dataclass(frozen=True)
-class SerialLeg:
-    """Hinges one after the other."""
+class SerialLegs:
+    """Hinges one after the other, as many in each leg."""
 
-    foot: str
-    radius: float
-    joints: tuple[int, ...]
+    feet: tuple[str, ...]
+    radius: Array
+    joints: NDArray[np.intp]
     """From the base outwards."""
-    origins: tuple[Vector, ...]
-    """m, of each hinge in the frame of the one before."""
-    axes: tuple[Vector, ...]
-    """Unit axis of each hinge, in the same frame."""
-    tip: Vector
-    """m, of the foot's centre in the frame of the last hinge."""
+    origins: Array
+    """(feet, k, 3), m, of each hinge in the frame of the one before."""
+    axes: Array
+    """(feet, k, 3), unit axis of each hinge, in the same frame."""
+    tips: Array
+    """(feet, 3), m, of the foot's centre in the frame of the last hinge."""
 
-    def kinematics(self, joint_position: Array, down: Array | None = None) -> tuple[Array, Array]:
-        """See `Leg`."""
-        shape = joint_position.shape[:-1]
-        place = np.zeros((*shape, 3))
-        turn = np.broadcast_to(np.array([0.0, 0.0, 0.0, 1.0]), (*shape, 4))
-        hinges = []
-        for joint, origin, axis in zip(self.joints, self.origins, self.axes, strict=True):
-            place = place + rotation.rotate(turn, np.array(origin))
-            hinges.append((joint, place, rotation.rotate(turn, np.array(axis))))
-            turn = rotation.multiply(turn, rotation.from_axis_angle(axis, joint_position[..., joint]))
-        point = place + rotation.rotate(turn, np.array(self.tip))
-        if down is not None:
-            point = point + self.radius * down
-        jacobian = np.zeros((*shape, 3, joint_position.shape[-1]))
-        for joint, place, axis_here in hinges:
-            jacobian[..., joint] = rotation.cross(axis_here, point - place)
-        return point, jacobian
+    def kinematics(self, joint_position: Array) -> Feet:
+        """See `Legs`."""
+        turns = self._turns(joint_position[..., self.joints])  # (..., feet, k, 3, 3)
+        hinges, axes = np.empty(turns.shape[:-1]), np.empty(turns.shape[:-1])  # (..., feet, k, 3)
+        frame, place = turns[..., 0, :, :], self.origins[:, 0]
+        hinges[..., 0, :], axes[..., 0, :] = place, self.axes[:, 0]
+        for k in range(1, self.joints.shape[1]):
+            place = place + _times(frame, self.origins[:, k])
+            hinges[..., k, :], axes[..., k, :] = place, _times(frame, self.axes[:, k])
+            frame = frame @ turns[..., k, :, :]
+        centre = place + _times(frame, self.tips)
+        jacobian = rotation.cross(axes, centre[..., None, :] - hinges)
+        n = joint_position.shape[-1]
+        return Feet(centre, _by_joint(jacobian, self.joints, n), _by_joint(axes, self.joints, n))
+
+    def _turns(self, angles: Array) -> Array:
+        """Rotation of each hinge, (..., feet, k, 3, 3)."""
+        skew, square = self._generators
+        # Rodrigues: R = 1 + sin(q) K + (1 - cos(q)) K^2
+        return np.eye(3) + np.sin(angles)[..., None, None] * skew + (1.0 - np.cos(angles))[..., None, None] * square
+
+    @cached_property
+    def _generators(self) -> tuple[Array, Array]:
+        skew = np.cross(np.eye(3), self.axes[..., None, :])  # K v = axis x v
+        return skew, skew @ skew
 
 
 @dataclass(frozen=True)
-class FiveBarLeg:
+class FiveBarLegs:
     """Two motors on one axis along y turn an upper link each; the lower links are of one length and meet in the foot.
 
     Angles of links are counted about y from straight up: a link of angle t points along u(t) = (sin t, 0, cos t).
     """
 
-    foot: str
-    radius: float
-    joints: tuple[int, int]
-    """The motor to whose lower link the foot is fixed comes first."""
-    signs: tuple[float, float]
-    """Angle of each upper link = sign * joint position."""
-    hip: Vector
-    """m, of the motors' axis."""
-    upper: float
-    """m."""
-    lower: float
-    """m."""
+    feet: tuple[str, ...]
+    radius: Array
+    joints: NDArray[np.intp]
+    """(feet, 2); the motor to whose lower link the foot is fixed comes first."""
+    signs: Array
+    """(feet, 2): angle of each upper link = sign * joint position."""
+    hips: Array
+    """(feet, 3), m, of the motors' axis."""
+    upper: Array
+    """(feet,), m."""
+    lower: Array
+    """(feet,), m."""
 
-    def kinematics(self, joint_position: Array, down: Array | None = None) -> tuple[Array, Array]:
-        """See `Leg`."""
-        single = joint_position.ndim == 1
-        first, second = (
-            sign * (float(joint_position[joint]) if single else joint_position[..., joint])
-            for joint, sign in zip(self.joints, self.signs, strict=True)
-        )
+    def kinematics(self, joint_position: Array) -> Feet:
+        """See `Legs`."""
+        angles = self.signs * joint_position[..., self.joints]  # (..., feet, 2)
+        first, second = angles[..., 0], angles[..., 1]
         middle, half = 0.5 * (first + second), 0.5 * (first - second)
-        c, s = cos_sin(half)
-        cm, sm = cos_sin(middle)
-        cf, sf = cos_sin(first)
-        # The kite: hip - foot = r u(middle), with r = -l1 cos(half) + sqrt(l2^2 - l1^2 sin(half)^2).
-        rest = sqrt(self.lower**2 - (self.upper * s) ** 2)
+        # The kite: foot = hip - r u(middle), r = -l1 cos(half) + sqrt(l2^2 - l1^2 sin(half)^2).
+        s, c = np.sin(half), np.cos(half)
+        rest = np.sqrt(self.lower**2 - (self.upper * s) ** 2)
         r = rest - self.upper * c
         slope = self.upper * s - self.upper**2 * s * c / rest  # dr / dhalf
-        x, z = -r * sm, -r * cm
-        columns = []
-        for which, sign in enumerate(self.signs):
-            change = slope if which == 0 else -slope  # of r, twice, per radian of the link
-            dx, dz = 0.5 * (-change * sm - r * cm), 0.5 * (-change * cm + r * sm)
-            columns.append((sign * dx, sign * dz))
-        if down is not None:
-            # The lower link of the first motor turns the ball: w = foot - knee = l2 u(angle).
-            wx, wz = x - self.upper * sf, z - self.upper * cf
-            touch_x, touch_z = (self.radius * down[..., axis] for axis in (0, 2))
-            for which, (dx, dz) in enumerate(columns):
-                knee = self.signs[0] if which == 0 else 0.0
-                turn = (wz * (dx - self.upper * cf * knee) - wx * (dz + self.upper * sf * knee)) / self.lower**2
-                # A turn about y by `turn` moves (x, z) by turn * (z, -x).
-                columns[which] = (dx + turn * touch_z, dz - turn * touch_x)
-        shape = joint_position.shape[:-1]
-        jacobian = np.zeros((*shape, 3, joint_position.shape[-1]))
-        for joint, (dx, dz) in zip(self.joints, columns, strict=True):
-            jacobian[..., 0, joint], jacobian[..., 2, joint] = dx, dz
-        point = from_components((x, 0.0 * x, z)) + np.array(self.hip)
-        return (point if down is None else point + self.radius * down), jacobian
+        up_x, up_z = np.sin(middle), np.cos(middle)
+        x, z = -r * up_x, -r * up_z
+        # The lower link of the first motor carries the foot: w = foot - knee = l2 u(angle).
+        knee_x, knee_z = self.upper * np.sin(first), self.upper * np.cos(first)
+        wx, wz = x - knee_x, z - knee_z
+        jacobian, turning = np.zeros((*angles.shape, 3)), np.zeros((*angles.shape, 3))
+        # half grows with the first link and shrinks with the second; middle grows by half of either.
+        for which, (change, carried) in enumerate(((slope, 1.0), (-slope, 0.0))):
+            dx, dz = 0.5 * (z - change * up_x), 0.5 * (-x - change * up_z)
+            jacobian[..., which, 0], jacobian[..., which, 2] = dx, dz
+            # A turn about y by t moves w by t (wz, -wx), so t = (wz dwx - wx dwz) / l2^2.
+            turning[..., which, 1] = (wz * (dx - carried * knee_z) - wx * (dz + carried * knee_x)) / self.lower**2
+        centre = np.stack([x, np.zeros_like(x), z], axis=-1) + self.hips
+        n, signs = joint_position.shape[-1], self.signs[..., None]
+        return Feet(centre, _by_joint(signs * jacobian, self.joints, n), _by_joint(signs * turning, self.joints, n))
 
 
-def read_legs(section: Section, joint_names: tuple[str, ...], feet: tuple[str, ...]) -> tuple[Leg, ...]:
+def _times(matrix: Array, vector: Array) -> Array:
+    """Matrices (..., 3, 3) times vectors (..., 3)."""
+    return (matrix @ vector[..., None])[..., 0]
+
+
+def _by_joint(columns: Array, joints: NDArray[np.intp], count: int) -> Array:
+    """Columns of the feet's own joints, (..., feet, k, 3), in matrices of all joints, (..., feet, 3, count)."""
+    rows = np.zeros((*columns.shape[:-2], count, 3))
+    rows[..., np.arange(len(joints))[:, None], joints, :] = columns
+    return np.swapaxes(rows, -1, -2)
+
+
+def read_legs(section: Section, joint_names: tuple[str, ...], feet: tuple[str, ...]) -> Legs | None:
     """Checks the section and builds the legs.
 
     Args:
-        section: foot by foot; empty for a robot whose legs are not described.
+        section: the key `kind` (serial, the default, or five_bar), and the key of each foot; may be empty.
         joint_names: of the robot.
         feet: of the robot.
 
     Returns:
-        The legs in the order of `feet`; none, or one for each.
+        The legs; None for a robot whose file does not describe them.
 
     Raises:
-        ConfigurationError: a number is wrong, or a foot has no leg.
+        ConfigurationError: a number is wrong, a foot has no leg, or the legs differ in their number of joints.
         UnknownName: a foot or joint that the robot does not have.
     """
-    given = section.names()
+    kind = section.choice("kind", ("serial", "five_bar"), "serial")
+    given = [name for name in section.names() if name != "kind"]
     for name in given:
         if name not in feet:
             raise UnknownName.of("foot", name, feet, f"in {section.where}")
     if not given:
-        return ()
+        return None
     missing = [name for name in feet if name not in given]
     if missing:
         raise ConfigurationError(f"{section.where}: describes no leg of the feet {', '.join(missing)}")
-    return tuple(_read_leg(section.section(foot), foot, joint_names) for foot in feet)
-
-
-def _read_leg(section: Section, foot: str, names: tuple[str, ...]) -> Leg:
-    kind = section.choice("kind", ("serial", "five_bar"), "serial")
-    radius = section.number("radius", at_least=0.0)
-    listed = section.section("joints")
-    for name in listed.names():
-        if name not in names:
-            raise UnknownName.of("joint", name, names, f"in {listed.where}")
-    joints = tuple(names.index(name) for name in listed.names())
-    leg: Leg
+    read = _read_serial if kind == "serial" else _read_five_bar
+    rows: list[dict[str, Any]] = []
+    for foot in feet:
+        leg = section.section(foot)
+        listed = leg.section("joints")
+        for name in listed.names():
+            if name not in joint_names:
+                raise UnknownName.of("joint", name, joint_names, f"in {listed.where}")
+        row: dict[str, Any] = {"radius": leg.number("radius", at_least=0.0)}
+        row["joints"] = [joint_names.index(name) for name in listed.names()]
+        row |= read(leg, listed)
+        leg.finish()
+        if not row["joints"] or len(row["joints"]) != len(rows[0]["joints"] if rows else row["joints"]):
+            raise ConfigurationError(f"{listed.where}: expected at least one joint, and as many in every leg")
+        rows.append(row)
+    columns: dict[str, Any] = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     if kind == "serial":
-        if not joints:
-            raise ConfigurationError(f"{listed.where}: expected at least one joint")
-        places = [listed.section(names[joint]) for joint in joints]
-        leg = SerialLeg(
-            foot=foot,
-            radius=radius,
-            joints=joints,
-            origins=tuple(_vector(place, "origin") for place in places),
-            axes=tuple(_axis(place) for place in places),
-            tip=_vector(section, "tip"),
-        )
-        for place in places:
-            place.finish()
-    else:
-        if len(joints) != 2:
-            raise ConfigurationError(f"{listed.where}: a five-bar has two motors, got {len(joints)}")
-        signs = [listed.number(names[joint]) for joint in joints]
-        if any(abs(sign) != 1.0 for sign in signs):
-            raise ConfigurationError(f"{listed.where}: expected 1 or -1 for each motor, got {signs}")
-        upper, lower = section.number("upper", above=0.0), section.number("lower", above=0.0)
-        if lower <= upper:
-            raise ConfigurationError(f"{section.where}: lower {lower:g} must be longer than upper {upper:g}")
-        leg = FiveBarLeg(
-            foot, radius, (joints[0], joints[1]), (signs[0], signs[1]), _vector(section, "hip"), upper, lower
-        )
-    section.finish()
-    return leg
+        return SerialLegs(feet=feet, **columns)
+    return FiveBarLegs(feet=feet, **columns)
 
 
-def _vector(section: Section, key: str) -> Vector:
-    x, y, z = section.numbers(key, 3)
-    return x, y, z
+def _read_serial(leg: Section, listed: Section) -> dict[str, Any]:
+    origins, axes = [], []
+    for name in listed.names():
+        hinge = listed.section(name)
+        origins.append(hinge.numbers("origin", 3))
+        axis = np.array(hinge.numbers("axis", 3))
+        hinge.finish()
+        length = float(np.linalg.norm(axis))
+        if length == 0.0:
+            raise ConfigurationError(f"{hinge.where}.axis: expected a direction, got zeros")
+        axes.append(axis / length)
+    return {"origins": origins, "axes": axes, "tips": leg.numbers("tip", 3)}
 
 
-def _axis(section: Section) -> Vector:
-    x, y, z = section.numbers("axis", 3)
-    length = (x * x + y * y + z * z) ** 0.5
-    if length == 0.0:
-        raise ConfigurationError(f"{section.where}.axis: expected a direction, got zeros")
-    return x / length, y / length, z / length
+def _read_five_bar(leg: Section, listed: Section) -> dict[str, Any]:
+    signs = [listed.number(name) for name in listed.names()]
+    if len(signs) != 2 or any(abs(sign) != 1.0 for sign in signs):
+        raise ConfigurationError(f"{listed.where}: expected two motors with 1 or -1 each, got {signs}")
+    upper, lower = leg.number("upper", above=0.0), leg.number("lower", above=0.0)
+    if lower <= upper:
+        raise ConfigurationError(f"{leg.where}: lower {lower:g} must be longer than upper {upper:g}")
+    return {"signs": signs, "hips": leg.numbers("hip", 3), "upper": upper, "lower": lower}

@@ -96,6 +96,7 @@ def make_twin(
     rate: float | None = None,
     speed: float = 1.0,
     seed: int = 0,
+    odometry: bool = True,
 ) -> Twin:
     """A simulated robot behind ROS topics; see `hardware.twin`.
 
@@ -106,6 +107,7 @@ def make_twin(
         rate: Hz of its readings, where it does not wait; divides the physics rate.
         speed: of its clock against the wall's.
         seed: of sensor noise and random faults.
+        odometry: whether it sends that topic; without it, its user estimates the base's motion from the legs.
     """
     spec = robot_spec(robot)
     try:
@@ -113,7 +115,7 @@ def make_twin(
     except ModuleNotFoundError as error:
         raise missing_package(error, "ros") from error
     simulated = make_robot(twin_spec(spec, lock_step, rate))
-    return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed))
+    return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed, odometry))
 
 
 def make_batch(

@@ -6,7 +6,6 @@ of the body frame into the world frame. All functions take any leading batch sha
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ Array = NDArray[np.floating]
 
 WXYZ_TO_XYZW = (1, 2, 3, 0)
 """Where each component of an xyzw quaternion lies in a wxyz one."""
+_YZX, _ZXY = np.array([1, 2, 0]), np.array([2, 0, 1])
 
 
 def from_wxyz(quaternion: Array) -> Array:
@@ -97,21 +97,9 @@ def from_yaw(angle: Array | float) -> Array:
     return np.stack([zero, zero, np.sin(half), np.cos(half)], axis=-1)
 
 
-def from_axis_angle(axis: tuple[float, float, float], angle: Array | float) -> Array:
-    """Quaternion xyzw (..., 4) of a turn about a unit axis by `angle` rad (...,)."""
-    if np.ndim(angle) == 0:
-        half = 0.5 * float(angle)
-        sine = math.sin(half)
-        return np.array([axis[0] * sine, axis[1] * sine, axis[2] * sine, math.cos(half)])
-    halves = 0.5 * np.asarray(angle)
-    return np.concatenate([np.sin(halves)[..., None] * np.array(axis), np.cos(halves)[..., None]], axis=-1)
-
-
 def cross(left: Array, right: Array) -> Array:
-    """Cross product of vectors (..., 3); for one pair a tenth of the time of NumPy's."""
-    a, b, c = components(left)
-    x, y, z = components(right)
-    return from_components((b * z - c * y, c * x - a * z, a * y - b * x))
+    """Cross product of vectors (..., 3); for few vectors a small part of the time of NumPy's."""
+    return left.take(_YZX, -1) * right.take(_ZXY, -1) - left.take(_ZXY, -1) * right.take(_YZX, -1)
 
 
 def wrap(angle: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, UnknownName
-from robot_rl.kinematics import Leg, read_legs
+from robot_rl.kinematics import Legs, read_legs
 from robot_rl.ros_spec import RosSpec, read_ros
 from robot_rl.section import Section
 
@@ -132,8 +132,8 @@ class RobotSpec:
     kd: Array
     """N m s/rad or N s/m."""
     feet: tuple[str, ...]
-    legs: tuple[Leg, ...]
-    """Kinematics of each foot, in the order of `feet`; empty where the file does not describe them."""
+    legs: Legs | None
+    """Kinematics of the feet; None where the file does not describe them."""
     objects: tuple[str, ...]
     """Names of the objects in the workspace; bodies of the same name in the simulated model."""
     sensors: Mapping[str, float]

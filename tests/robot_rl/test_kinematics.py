@@ -3,6 +3,7 @@
 import mujoco
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import Start
@@ -31,15 +32,15 @@ class Truth:
         turn, place = data.xmat[self.base].reshape(3, 3), data.xpos[self.base]
         return turn.T @ (data.geom_xpos[geom] - place), turn.T @ data.geom_xmat[geom].reshape(3, 3)
 
-    def jacobian(self, index, offset):
-        """Of a point of the foot's body, (3, n), joints alone."""
+    def jacobians(self, index):
+        """Of the foot's centre and of its body's rotation, (3, n) each, joints alone."""
         data, model = self.robot.data, self.robot.model
         geom = model.geom(self.spec.simulation.foot_geoms[index]).id
         turn = data.xmat[self.base].reshape(3, 3)
-        linear = np.zeros((3, model.nv))
-        mujoco.mj_jac(model, data, linear, None, data.geom_xpos[geom] + turn @ offset, model.geom_bodyid[geom])
+        linear, angular = np.zeros((3, model.nv)), np.zeros((3, model.nv))
+        mujoco.mj_jacGeom(model, data, linear, angular, geom)
         dofs = [int(model.joint(name).dofadr[0]) for name in self.spec.joint_names]
-        return turn.T @ linear[:, dofs]
+        return turn.T @ linear[:, dofs], turn.T @ angular[:, dofs]
 
 
 @pytest.fixture(scope="module")
@@ -52,68 +53,52 @@ def minitaur():
     return Truth(MINITAUR)
 
 
-def unit(rng):
-    vector = rng.normal(size=3)
-    return vector / np.linalg.norm(vector)
-
-
-def test_feet_of_a_serial_leg_are_where_mujoco_has_them(go2):
+def test_feet_and_jacobians_of_serial_legs_are_mujocos(go2):
     for position in RNG.uniform(GO2.lower, GO2.upper, (10, 12)):
         go2.pose(position)
-        for index, leg in enumerate(GO2.legs):
-            assert leg.kinematics(position)[0] == pytest.approx(go2.foot(index)[0], abs=1e-6)
+        feet = GO2.legs.kinematics(position)
+        for index in range(4):
+            linear, angular = go2.jacobians(index)
+            assert feet.position[index] == pytest.approx(go2.foot(index)[0], abs=1e-6)
+            assert feet.jacobian[index] == pytest.approx(linear, abs=1e-6)
+            assert feet.turning[index] == pytest.approx(angular, abs=1e-6)
 
 
-def test_jacobian_of_a_serial_leg_is_mujocos(go2):
-    for position in RNG.uniform(GO2.lower, GO2.upper, (10, 12)):
-        go2.pose(position)
-        down = unit(RNG)
-        for index, leg in enumerate(GO2.legs):
-            assert leg.kinematics(position)[1] == pytest.approx(go2.jacobian(index, np.zeros(3)), abs=1e-6)
-            touching = go2.jacobian(index, leg.radius * down)
-            assert leg.kinematics(position, down)[1] == pytest.approx(touching, abs=1e-6)
+def leg_coordinates(count):
+    """Joint positions that the five-bars can take, (count, 8)."""
+    return MINITAUR.home + RNG.uniform(-0.45, 0.45, (count, 8)) @ MINITAUR.action.mixing.T
 
 
-def leg_coordinates(rng, count):
-    """Joint positions that a five-bar can take, (count, 8)."""
-    return MINITAUR.home + rng.uniform(-0.9, 0.9, (count, 8)) @ (MINITAUR.action.mixing.T * 0.5)
-
-
-def test_feet_of_a_five_bar_are_where_mujoco_closes_its_loops(minitaur):
-    for position in leg_coordinates(RNG, 5):
+def test_feet_of_five_bars_are_where_mujoco_closes_their_loops(minitaur):
+    for position in leg_coordinates(5):
         minitaur.pose(position)
-        for index, leg in enumerate(MINITAUR.legs):
-            assert leg.kinematics(position)[0] == pytest.approx(minitaur.foot(index)[0], abs=1e-6)
+        feet = MINITAUR.legs.kinematics(position)
+        for index in range(4):
+            assert feet.position[index] == pytest.approx(minitaur.foot(index)[0], abs=1e-6)
 
 
-def test_jacobian_of_a_five_bar_is_the_slope_of_mujocos_closed_loop(minitaur):
-    (position,) = leg_coordinates(RNG, 1)
-    down, step = unit(RNG), 1e-3
-    for index, leg in enumerate(MINITAUR.legs):
-        minitaur.pose(position)
-        _, turn = minitaur.foot(index)
-        mark = turn.T @ (leg.radius * down)  # the touching point, fixed to the link
-        for joint in range(8):
-            ends = []
-            for side in (-1.0, 1.0):
-                minitaur.pose(position + side * step * (np.arange(8) == joint))
-                centre, turn = minitaur.foot(index)
-                ends.append((centre, centre + turn @ mark))
-            centre_slope, touching_slope = ((ends[1][k] - ends[0][k]) / (2 * step) for k in (0, 1))
-            assert leg.kinematics(position)[1][:, joint] == pytest.approx(centre_slope, abs=1e-5)
-            assert leg.kinematics(position, down)[1][:, joint] == pytest.approx(touching_slope, abs=1e-5)
+def test_jacobians_of_five_bars_are_the_slopes_of_mujocos_closed_loops(minitaur):
+    (position,) = leg_coordinates(1)
+    step = 1e-3
+    feet = MINITAUR.legs.kinematics(position)
+    for joint in range(8):
+        ends = []
+        for side in (-1.0, 1.0):
+            minitaur.pose(position + side * step * (np.arange(8) == joint))
+            ends.append([minitaur.foot(index) for index in range(4)])
+        for index, ((before, turn_before), (after, turn_after)) in enumerate(zip(*ends, strict=True)):
+            turned = Rotation.from_matrix(turn_after @ turn_before.T).as_rotvec()
+            assert feet.jacobian[index, :, joint] == pytest.approx((after - before) / (2 * step), abs=1e-5)
+            assert feet.turning[index, :, joint] == pytest.approx(turned / (2 * step), abs=1e-5)
 
 
 @pytest.mark.parametrize("spec", [GO2, MINITAUR], ids=lambda spec: spec.name)
 def test_a_batch_gives_what_its_rows_give(spec):
     positions = spec.home + RNG.uniform(-0.2, 0.2, (2, 3, spec.joints))
-    downs = np.array([[unit(RNG) for _ in range(3)] for _ in range(2)])
-    for leg in spec.legs:
-        place, jacobian = leg.kinematics(positions, downs)
-        for row in np.ndindex(2, 3):
-            alone = leg.kinematics(positions[row], downs[row])
-            assert place[row] == pytest.approx(alone[0], abs=1e-12)
-            assert jacobian[row] == pytest.approx(alone[1], abs=1e-12)
+    together = spec.legs.kinematics(positions)
+    for row in np.ndindex(2, 3):
+        for part, alone in zip(together, spec.legs.kinematics(positions[row]), strict=True):
+            assert part[row] == pytest.approx(alone, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +108,8 @@ def test_a_batch_gives_what_its_rows_give(spec):
         ("legs.FL_foot.joints.FL_knee", {}, UnknownName, ["'FL_knee'", "FL_hip_joint"]),
         ("legs.FL_foot.tip", [0, 0], ConfigurationError, ["legs.FL_foot.tip", "3 finite numbers"]),
         ("legs.FL_foot.joints.FL_hip_joint.axis", [0, 0, 0], ConfigurationError, ["FL_hip_joint.axis", "direction"]),
+        ("legs.kind", "tree", UnknownName, ["'tree'", "serial, five_bar"]),
+        ("legs.FL_foot.joints", {}, ConfigurationError, ["legs.FL_foot.joints", "at least one joint"]),
         ("legs.FL_foot.radius", -1.0, ConfigurationError, ["legs.FL_foot.radius", "at least 0"]),
     ],
 )

@@ -98,16 +98,5 @@ def test_arguments_are_left_as_they_were():
     assert np.array_equal(vectors, VECTORS)
 
 
-def test_from_axis_angle_is_scipys_rotation_vector():
-    axes = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
-    angles = np.linspace(-4.0, 4.0, COUNT)
-    for axis, angle in zip(axes[:20], angles[:20], strict=True):
-        expected = Rotation.from_rotvec(angle * axis).as_matrix()
-        found = Rotation.from_quat(rotation.from_axis_angle(tuple(axis), float(angle))).as_matrix()
-        assert np.allclose(found, expected, atol=1e-14)
-    together = Rotation.from_quat(rotation.from_axis_angle(tuple(axes[0]), angles)).as_matrix()
-    assert np.allclose(together, Rotation.from_rotvec(angles[:, None] * axes[0]).as_matrix(), atol=1e-14)
-
-
 def test_cross_is_numpys():
     assert np.allclose(rotation.cross(VECTORS, VECTORS[::-1]), np.cross(VECTORS, VECTORS[::-1]), atol=1e-14)
