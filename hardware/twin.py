@@ -64,7 +64,8 @@ def twin_spec(spec: RobotSpec, lock_step: bool, rate: float | None = None) -> Ro
     Args:
         spec: the robot.
         lock_step: one reading per control tick.
-        rate: Hz of the readings otherwise; by default the greatest divisor of the physics rate up to 200 Hz.
+        rate: Hz of the readings otherwise; by default `ros.rate` of the robot's file, or the
+            greatest divisor of the physics rate up to 200 Hz.
 
     Raises:
         ConfigurationError: the physics rate is not a multiple of `rate`.
@@ -72,6 +73,8 @@ def twin_spec(spec: RobotSpec, lock_step: bool, rate: float | None = None) -> Ro
     if lock_step:
         return spec
     physics = 1.0 / spec.simulation.physics_dt
+    if rate is None and spec.ros.rate is not None and spec.ros.rate <= physics:
+        rate = spec.ros.rate
     if rate is None:
         rate = next(physics / k for k in range(1, 10_000) if physics / k <= 200.0)
     steps = physics / rate
@@ -103,6 +106,8 @@ class Twin:
         self._answered: float | None = None
         self._start = "{}"
         self._outbox: list[tuple[float, int, Any]] = []
+        self._orders: list[tuple[float, int, np.ndarray]] = []
+        self._unanswered: tuple[float, list[tuple[Any, Any]]] | None = None
         self._sent = 0
         self._tick = 0
         self._time = 0.0
@@ -151,6 +156,9 @@ class Twin:
         return self._time if self.settings.lock_step else time.monotonic()
 
     def _step(self) -> None:
+        with self._changed:
+            while self._orders and self._orders[0][0] <= self._now() + 1e-9:
+                self._motors.command(heapq.heappop(self._orders)[2], self._now())
         drive = self._motors.drive(self._state.joint_position, self._now())
         self._switch(drive.mode)
         self._state = self.robot.step(JointCommand(drive.target))
@@ -165,15 +173,21 @@ class Twin:
 
     def _wait_for_command(self) -> bool:
         """Whether a command for the newest reading came; False where something else is to be done first."""
+        if self._unanswered is None:
+            return not self._ended  # nothing to answer: readings are late, or sent more rarely than the motors step
         with self._changed:
             came = self._changed.wait_for(
                 lambda: self._ended or self._wanted_reset is not None or self._is_answered(), timeout=0.2
             )
             # After a timeout the reading is sent again: it may have been lost.
-            return bool(came) and not self._ended and self._wanted_reset is None
+            good = bool(came) and not self._ended and self._wanted_reset is None
+            if good:
+                self._unanswered = None
+            return good
 
     def _is_answered(self) -> bool:
-        return self._answered is not None and self._answered > self._time - 0.5 * self._dt
+        sent = self._unanswered[0] if self._unanswered is not None else self._time
+        return self._answered is not None and self._answered > sent - 0.5 * self._dt
 
     # -- resets -------------------------------------------------------------------------------------------------------
 
@@ -198,6 +212,9 @@ class Twin:
             answer = f"error: {error}"
         with self._changed:
             self._answered = None
+            self._unanswered = None
+            self._outbox.clear()
+            self._orders.clear()
             self._reset_answer = answer
             self._changed.notify_all()
 
@@ -281,11 +298,12 @@ class Twin:
             self.session.node.get_logger().warning(f"command refused: it {error}", throttle_duration_sec=1.0)
             return
         position = self._wiring.command(position, faults)
-        if faults.command_delay and not self.settings.lock_step:
-            threading.Timer(faults.command_delay, self._motors.command, (position, self._now())).start()
-        else:
-            self._motors.command(position, self._now())
         with self._changed:
+            if faults.command_delay:
+                self._sent += 1
+                heapq.heappush(self._orders, (self._now() + faults.command_delay, self._sent, position))
+            else:
+                self._motors.command(position, self._now())
             self._answered = answered if answered is not None else self._time
             self._changed.notify_all()
 
@@ -315,24 +333,37 @@ class Twin:
     def _publish(self, state: RobotState) -> None:
         faults = self.faults
         self._send_due()
-        if faults.link_cut or self._tick % faults.slow or (faults.drop and self._rng.random() < faults.drop):
+        if self._unanswered is not None:
+            self._emit(*self._unanswered)  # it may have been lost
             return
+        if self._tick % faults.slow:
+            return
+        moment = self._stamp()
         if faults.repeat and self._repeated:
             batch = self._repeated
         else:
             batch = self._repeated = self._messages(
-                self._wiring.readings(state, faults), self._stamp() + faults.time_jump
+                self._wiring.readings(state, faults), moment + faults.time_jump
             )
         delay = faults.state_delay + abs(self._rng.normal(0.0, faults.state_jitter) if faults.state_jitter else 0.0)
         if delay > 0:
             self._sent += 1
-            heapq.heappush(self._outbox, (time.monotonic() + delay, self._sent, partial(_send, batch)))
+            heapq.heappush(self._outbox, (self._now() + delay, self._sent, partial(self._emit, moment, batch)))
         else:
-            _send(batch)
+            self._emit(moment, batch)
 
     def _send_due(self) -> None:
-        while self._outbox and self._outbox[0][0] <= time.monotonic():
+        while self._outbox and self._outbox[0][0] <= self._now() + 1e-9:
             heapq.heappop(self._outbox)[2]()
+
+    def _emit(self, moment: float, batch: list[tuple[Any, Any]]) -> None:
+        """Sends the messages of a moment, unless the link loses them; in lock step they then await their answer."""
+        if self.settings.lock_step:
+            self._unanswered = (moment, batch)
+        if self.faults.link_cut or (self.faults.drop and self._rng.random() < self.faults.drop):
+            return
+        for publisher, message in batch:
+            publisher.publish(message)
 
     def _messages(self, state: RobotState, stamp: float) -> list[tuple[Any, Any]]:
         """What is published of one state: publishers with their messages, joint states last."""
@@ -358,11 +389,6 @@ class Twin:
         if self._clock is not None:
             found.append((self._clock, Clock(clock=messages.stamp_of(stamp))))
         return found
-
-
-def _send(batch: list[tuple[Any, Any]]) -> None:
-    for publisher, message in batch:
-        publisher.publish(message)
 
 
 def _leave_out(message: JointState, joints: tuple[str, ...]) -> None:
