@@ -107,6 +107,7 @@ class Twin:
         self._start = "{}"
         self._outbox: list[tuple[float, int, Any]] = []
         self._orders: list[tuple[float, int, np.ndarray]] = []
+        self._published = -1
         self._unanswered: tuple[float, list[tuple[Any, Any]]] | None = None
         self._sent = 0
         self._tick = 0
@@ -213,6 +214,7 @@ class Twin:
         with self._changed:
             self._answered = None
             self._unanswered = None
+            self._published = -1
             self._outbox.clear()
             self._orders.clear()
             self._reset_answer = answer
@@ -332,10 +334,12 @@ class Twin:
 
     def _publish(self, state: RobotState) -> None:
         faults = self.faults
-        self._send_due()
-        if self._unanswered is not None:
-            self._emit(*self._unanswered)  # it may have been lost
+        if self._tick == self._published:
+            if self._unanswered is not None:
+                self._emit(*self._unanswered)  # it may have been lost
             return
+        self._published = self._tick
+        self._send_due()
         if self._tick % faults.slow:
             return
         moment = self._stamp()

@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "say what a run or a policy file is",
     "list": "list robots, tasks, algorithms and policies",
     "twin": "simulate a robot behind its ROS topics",
+    "doctor": "check a robot's names, signs, units, rates and limits over ROS 2",
     "demo": "train Go2 to walk, export the policy, run it without torch",
 }
 """Each lives in robot_rl.commands under its name (`list` as `list_names`), and is imported when it is called."""

@@ -17,6 +17,7 @@ from robot_rl.task import Task
 from robot_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    from hardware.doctor import Doctor
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
@@ -116,6 +117,30 @@ def make_twin(
         raise missing_package(error, "ros") from error
     simulated = make_robot(twin_spec(spec, lock_step, rate))
     return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed, odometry))
+
+
+def make_doctor(
+    robot: str | Path | RobotSpec,
+    namespace: str = "",
+    lock_step: bool = False,
+    seconds: float = 2.0,
+    amplitude: float = 0.08,
+) -> Doctor:
+    """An examination of whatever answers on a robot's topics; see `hardware.doctor`.
+
+    Args:
+        robot: built-in name, path of a YAML file, or a spec.
+        namespace: before all relative topic names.
+        lock_step: whether the other side is a simulator that waits for each command.
+        seconds: of listening before anything moves.
+        amplitude: rad, of each bend.
+    """
+    spec = robot_spec(robot)
+    try:
+        from hardware.doctor import Doctor, DoctorSettings
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "ros") from error
+    return Doctor(spec, DoctorSettings(namespace, lock_step, seconds, amplitude))
 
 
 def make_batch(

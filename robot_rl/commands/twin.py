@@ -33,7 +33,10 @@ def _parser() -> Parser:
         "--lock-step", action="store_true", help="wait for a command after each reading, on an own clock"
     )
     parser.add_argument(
-        "--rate", type=positive_number, metavar="HZ", help="of the readings; divides the physics rate [the file's, or up to 200]"
+        "--rate",
+        type=positive_number,
+        metavar="HZ",
+        help="of the readings; divides the physics rate [the file's, or up to 200]",
     )
     parser.add_argument("--speed", type=positive_number, default=1.0, help="of its clock against the wall's [1]")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of sensor noise and random faults [0]")
