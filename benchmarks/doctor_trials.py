@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,10 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("ROS_DOMAIN_ID", "38")
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
-from rcl_interfaces.srv import SetParametersAtomically  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-
 from hardware.doctor import Doctor, DoctorSettings  # noqa: E402
 from hardware.finding import Finding  # noqa: E402
 from hardware.session import RosSession  # noqa: E402
-from hardware.simulator_client import NODE, SimulatorClient  # noqa: E402
+from hardware.simulator_client import SimulatorClient  # noqa: E402
 from robot_rl.robot import Start  # noqa: E402
 from robot_rl.spec import RobotSpec, load_robot  # noqa: E402
 
@@ -62,19 +58,16 @@ class Patient:
         self._process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         self._session = RosSession("trials")
         self._simulator = SimulatorClient(self._session.node)
-        self._client = self._session.node.create_client(
-            SetParametersAtomically, f"{NODE}/set_parameters_atomically"
-        )
         self._session.start()
         deadline = time.monotonic() + 30.0
-        while not (self._simulator.present and self._client.service_is_ready()):
+        while not self._simulator.present:
             if time.monotonic() > deadline:
                 raise SystemExit("the twin did not come up")
             time.sleep(0.05)
 
     def prepare(self, faults: dict[str, Any], seed: int) -> None:
         """At home, with these faults."""
-        self._set({**HEALTHY, **faults})
+        self._simulator.spoil({**HEALTHY, **faults})
         self._simulator.reset(Start(self.spec.home), seed, self.spec)
 
     def close(self) -> None:
@@ -82,14 +75,6 @@ class Patient:
         self._session.close()
         self._process.terminate()
         self._process.wait()
-
-    def _set(self, faults: dict[str, Any]) -> None:
-        values = [Parameter(f"fault.{name}", value=value).to_parameter_msg() for name, value in faults.items()]
-        answered = threading.Event()
-        future = self._client.call_async(SetParametersAtomically.Request(parameters=values))
-        future.add_done_callback(lambda _: answered.set())
-        if not answered.wait(20.0) or not future.result().result.successful:
-            raise SystemExit(f"the twin refused {faults}")
 
 
 def draw(kind: str, spec: RobotSpec, rng: np.random.Generator) -> tuple[dict[str, Any], tuple[str, ...]]:
