@@ -11,6 +11,8 @@ from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import RobotState
 from robot_rl.spec import RobotSpec
 
+WAYS = ("both", "readings", "motors")
+
 
 @dataclass(frozen=True)
 class Faults:
@@ -37,11 +39,13 @@ class Faults:
     missing: tuple[str, ...] = ()
     """Joints left out of the joint states."""
     swap: tuple[str, ...] = ()
-    """Two joints whose wires are exchanged, readings and motors."""
+    """Two joints whose wires are exchanged, on the ways that `way` names."""
     flip: tuple[str, ...] = ()
-    """Joints that count the wrong way, readings and motors."""
+    """Joints that count the wrong way, on the ways that `way` names."""
     degrees: bool = False
-    """Whether joint positions and velocities are in degrees."""
+    """Whether joint positions and velocities are in degrees, on the ways that `way` names."""
+    way: str = "both"
+    """What of swap, flip and degrees is wrong: both, readings or motors."""
     slow: int = 1
     """Only every so many-th reading is sent."""
     joint_bias: float = 0.0
@@ -69,6 +73,9 @@ class Faults:
                     raise UnknownName.of("joint", joint, spec.joint_names, f"in fault {name}")
             if name == "swap" and len(value) not in (0, 2):
                 raise ConfigurationError(f"fault swap: expected two joints, got {len(value)}")
+        elif isinstance(default, str):
+            if value not in WAYS:
+                raise UnknownName.of("value", value, WAYS, f"for fault {name}")
         elif isinstance(default, bool) or not isinstance(default, (int, float)):
             value = bool(value)
         else:
@@ -96,11 +103,11 @@ class FaultyWiring:
             state = self._frozen
         else:
             self._frozen = None
-        order, sign = self._wires(faults)
+        order, sign = self._wires(faults, "readings")
         position = sign * state.joint_position[order] + faults.joint_bias
         velocity = sign * state.joint_velocity[order]
         effort = None if state.joint_effort is None else sign * state.joint_effort[order]
-        if faults.degrees:
+        if faults.degrees and faults.way != "motors":
             position, velocity = np.degrees(position), np.degrees(velocity)
         position[[self.spec.joint_names.index(joint) for joint in faults.nan]] = np.nan
         changed: dict[str, Any] = {"joint_position": position, "joint_velocity": velocity, "joint_effort": effort}
@@ -110,16 +117,18 @@ class FaultyWiring:
 
     def command(self, position: np.ndarray, faults: Faults) -> np.ndarray:
         """What the motors get of a command, (n,)."""
-        order, sign = self._wires(faults)
-        given = np.radians(position) if faults.degrees else position
+        order, sign = self._wires(faults, "motors")
+        given = np.radians(position) if faults.degrees and faults.way != "readings" else position
         wired = np.empty_like(given)
         wired[order] = sign * given
         return wired
 
-    def _wires(self, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
-        """Which motor each name is wired to, (n,), and with which sign, (n,)."""
+    def _wires(self, faults: Faults, way: str) -> tuple[np.ndarray, np.ndarray]:
+        """Which encoder or motor each name is wired to, (n,), and with which sign, (n,)."""
         names = self.spec.joint_names
         order, sign = np.arange(len(names)), np.ones(len(names))
+        if faults.way not in ("both", way):
+            return order, sign
         if faults.swap:
             a, b = (names.index(joint) for joint in faults.swap)
             order[[a, b]] = order[[b, a]]

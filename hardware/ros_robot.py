@@ -122,6 +122,7 @@ class RosRobot:
 
     def begin(self) -> RobotState:
         """Reads the robot and starts the clock of an episode; the next tick is due one period from now."""
+        self.receiver.restart_estimate()
         state, _ = self.receiver.read(self._applied, self._epoch)
         self._epoch += float(state.stamp)
         state, _ = self._read()

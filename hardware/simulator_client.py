@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
+from rclpy.parameter import Parameter as NodeParameter
 from std_srvs.srv import Trigger
 
 from robot_rl.errors import RobotFault, RobotTimeout
@@ -76,6 +78,21 @@ class SimulatorClient:
         if not answer.success:
             raise RobotFault(f"the simulator did not reset: {answer.message}")
         return float(answer.message)
+
+    def spoil(self, faults: Mapping[str, Any]) -> None:
+        """Sets faults of the twin, all at once; see `hardware.faults.Faults`.
+
+        Args:
+            faults: by name; joints as a list of names, none as [""].
+
+        Raises:
+            RobotFault: the simulator refused.
+            RobotTimeout: it did not answer.
+        """
+        values = [NodeParameter(f"fault.{name}", value=value).to_parameter_msg() for name, value in faults.items()]
+        result = _answer(self._set, SetParametersAtomically.Request(parameters=values), "set its faults").result
+        if not result.successful:
+            raise RobotFault(f"the simulator refused the faults: {result.reason}")
 
 
 def _answer(client: Any, request: Any, what: str) -> Any:

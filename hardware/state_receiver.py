@@ -20,6 +20,7 @@ from hardware import messages
 from hardware.freshness import Freshness
 from robot_rl.arrays import frozen
 from robot_rl.errors import InvalidInput, RobotTimeout
+from robot_rl.leg_odometry import LegOdometry, can_estimate
 from robot_rl.robot import RobotState
 from robot_rl.spec import RobotSpec
 
@@ -129,10 +130,13 @@ class StateReceiver:
         self._leaving = leaving or threading.Event()
         self._changed = threading.Condition()
         self._readings: dict[str, Reading] = {}
+        self._odometry: LegOdometry | None = None
+        self._estimated_from: tuple[float, ...] = ()
         self.on_joints: Callable[[Array, Array], None] | None = None
         self._base_needed = any(name in spec.sensors for name in BASE_SENSORS)
         for name, source in sources(spec).items():
             self._add(name, source)
+        self._sources = [name for name in self.topics if name.split()[0] in ("joint_states", "imu", "contact")]
         self._needed = [name for name in self.topics if name != "odometry" or self._base_needed]
 
     @property
@@ -160,6 +164,22 @@ class StateReceiver:
                 if left <= 0 or not self._node.count_publishers(self.topics["odometry"]):
                     break
                 self._changed.wait(min(left, 0.1))
+            if "odometry" in self.topics and "odometry" not in self._readings and can_estimate(self.spec):
+                self._odometry = LegOdometry(self.spec)
+                self._estimate()
+
+    @property
+    def estimates(self) -> bool:
+        """Whether the base's motion comes from legs and IMU, because nobody sends odometry."""
+        return self._odometry is not None
+
+    def restart_estimate(self) -> None:
+        """Begins the estimate of the base's motion anew from the newest readings: x = y = 0 here."""
+        with self._changed:
+            if self._odometry is not None:
+                self._odometry.reset()
+                self._estimated_from = ()
+                self._estimate()
 
     def wait_for(self, stamp: float, timeout: float) -> None:
         """Waits until every topic has a message of that moment or later, for robots whose clock is not ours.
@@ -221,6 +241,19 @@ class StateReceiver:
         if self._leaving.is_set():
             raise RobotTimeout(f"robot {self.spec.name!r}: no longer waiting for it")
 
+    def _estimate(self) -> None:
+        """Takes the base's motion one step on, once every topic that it comes from has something new."""
+        parts = {name: self._readings[name] for name in self._sources}
+        stamps = tuple(part.stamp for part in parts.values())
+        known = self._estimated_from
+        if self._odometry is None or (known and any(a <= b for a, b in zip(stamps, known, strict=True))):
+            return
+        self._estimated_from = stamps
+        objects = {name: reading for name, reading in self._readings.items() if name.startswith("object ")}
+        motion = self._odometry.update(self._state({**parts, **objects}, frozen(np.array(self.spec.home)), 0.0))
+        received, late = min(part.received for part in parts.values()), max(part.late for part in parts.values())
+        self._readings["odometry"] = Reading(min(stamps), received, late, tuple(motion))
+
     def _live(self) -> list[str]:
         return [name for name in self.topics if name in self._readings]
 
@@ -247,7 +280,11 @@ class StateReceiver:
                     self.refusals += 1
                 return
             with self._changed:
+                if name == "odometry" and self._odometry is not None:
+                    return  # came too late: two sources in turns would make the base jump
                 self._readings[name] = Reading(stamp, received, late, value)
+                if name in self._sources and self._odometry is not None:
+                    self._estimate()
                 self._changed.notify_all()
             if self.on_joints is not None and name == "joint_states":
                 self.on_joints(value[0], value[1])

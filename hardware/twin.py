@@ -56,6 +56,8 @@ class TwinSettings:
     """Of its clock against the wall's, where it does not wait."""
     seed: int = 0
     """Of the sensors' noise and of random faults."""
+    odometry: bool = True
+    """Whether it tells where its base is and how fast, as few robots can."""
 
 
 def twin_spec(spec: RobotSpec, lock_step: bool, rate: float | None = None) -> RobotSpec:
@@ -64,7 +66,8 @@ def twin_spec(spec: RobotSpec, lock_step: bool, rate: float | None = None) -> Ro
     Args:
         spec: the robot.
         lock_step: one reading per control tick.
-        rate: Hz of the readings otherwise; by default the greatest divisor of the physics rate up to 200 Hz.
+        rate: Hz of the readings otherwise; by default `ros.rate` of the robot's file, or the
+            greatest divisor of the physics rate up to 200 Hz.
 
     Raises:
         ConfigurationError: the physics rate is not a multiple of `rate`.
@@ -72,6 +75,8 @@ def twin_spec(spec: RobotSpec, lock_step: bool, rate: float | None = None) -> Ro
     if lock_step:
         return spec
     physics = 1.0 / spec.simulation.physics_dt
+    if rate is None and spec.ros.rate is not None and spec.ros.rate <= physics:
+        rate = spec.ros.rate
     if rate is None:
         rate = next(physics / k for k in range(1, 10_000) if physics / k <= 200.0)
     steps = physics / rate
@@ -103,6 +108,9 @@ class Twin:
         self._answered: float | None = None
         self._start = "{}"
         self._outbox: list[tuple[float, int, Any]] = []
+        self._orders: list[tuple[float, int, np.ndarray]] = []
+        self._published = -1
+        self._unanswered: tuple[float, list[tuple[Any, Any]]] | None = None
         self._sent = 0
         self._tick = 0
         self._time = 0.0
@@ -154,6 +162,9 @@ class Twin:
         return self._time if self.settings.lock_step else time.monotonic()
 
     def _step(self) -> None:
+        with self._changed:
+            while self._orders and self._orders[0][0] <= self._now() + 1e-9:
+                self._motors.command(heapq.heappop(self._orders)[2], self._now())
         drive = self._motors.drive(self._state.joint_position, self._now())
         self._switch(drive.mode)
         self._tell(drive)
@@ -187,15 +198,21 @@ class Twin:
 
     def _wait_for_command(self) -> bool:
         """Whether a command for the newest reading came; False where something else is to be done first."""
+        if self._unanswered is None:
+            return not self._ended  # nothing to answer: readings are late, or sent more rarely than the motors step
         with self._changed:
             came = self._changed.wait_for(
                 lambda: self._ended or self._wanted_reset is not None or self._is_answered(), timeout=0.2
             )
             # After a timeout the reading is sent again: it may have been lost.
-            return bool(came) and not self._ended and self._wanted_reset is None
+            good = bool(came) and not self._ended and self._wanted_reset is None
+            if good:
+                self._unanswered = None
+            return good
 
     def _is_answered(self) -> bool:
-        return self._answered is not None and self._answered > self._time - 0.5 * self._dt
+        sent = self._unanswered[0] if self._unanswered is not None else self._time
+        return self._answered is not None and self._answered > sent - 0.5 * self._dt
 
     # -- resets -------------------------------------------------------------------------------------------------------
 
@@ -220,6 +237,10 @@ class Twin:
             answer = f"error: {error}"
         with self._changed:
             self._answered = None
+            self._unanswered = None
+            self._published = -1
+            self._outbox.clear()
+            self._orders.clear()
             self._reset_answer = answer
             self._changed.notify_all()
 
@@ -250,7 +271,8 @@ class Twin:
         provides = self.robot.provides
         self._joints = publisher(JointState, ros.joint_states)
         self._imu = publisher(Imu, ros.imu) if "orientation" in provides else None
-        self._odometry = publisher(Odometry, ros.odometry) if "base_position" in provides else None
+        tells_base = "base_position" in provides and self.settings.odometry
+        self._odometry = publisher(Odometry, ros.odometry) if tells_base else None
         self._contacts = {
             foot: publisher(WrenchStamped, ros.contacts.format(foot=foot))
             for foot in spec.feet
@@ -303,11 +325,12 @@ class Twin:
             self.session.node.get_logger().warning(f"command refused: it {error}", throttle_duration_sec=1.0)
             return
         position = self._wiring.command(position, faults)
-        if faults.command_delay and not self.settings.lock_step:
-            threading.Timer(faults.command_delay, self._motors.command, (position, self._now())).start()
-        else:
-            self._motors.command(position, self._now())
         with self._changed:
+            if faults.command_delay:
+                self._sent += 1
+                heapq.heappush(self._orders, (self._now() + faults.command_delay, self._sent, position))
+            else:
+                self._motors.command(position, self._now())
             self._answered = answered if answered is not None else self._time
             self._changed.notify_all()
 
@@ -339,25 +362,38 @@ class Twin:
 
     def _publish(self, state: RobotState) -> None:
         faults = self.faults
-        self._send_due()
-        if faults.link_cut or self._tick % faults.slow or (faults.drop and self._rng.random() < faults.drop):
+        if self._tick == self._published:
+            if self._unanswered is not None:
+                self._emit(*self._unanswered)  # it may have been lost
             return
+        self._published = self._tick
+        self._send_due()
+        if self._tick % faults.slow:
+            return
+        moment = self._stamp()
         if faults.repeat and self._repeated:
             batch = self._repeated
         else:
-            batch = self._repeated = self._messages(
-                self._wiring.readings(state, faults), self._stamp() + faults.time_jump
-            )
+            batch = self._repeated = self._messages(self._wiring.readings(state, faults), moment + faults.time_jump)
         delay = faults.state_delay + abs(self._rng.normal(0.0, faults.state_jitter) if faults.state_jitter else 0.0)
         if delay > 0:
             self._sent += 1
-            heapq.heappush(self._outbox, (time.monotonic() + delay, self._sent, partial(_send, batch)))
+            heapq.heappush(self._outbox, (self._now() + delay, self._sent, partial(self._emit, moment, batch)))
         else:
-            _send(batch)
+            self._emit(moment, batch)
 
     def _send_due(self) -> None:
-        while self._outbox and self._outbox[0][0] <= time.monotonic():
+        while self._outbox and self._outbox[0][0] <= self._now() + 1e-9:
             heapq.heappop(self._outbox)[2]()
+
+    def _emit(self, moment: float, batch: list[tuple[Any, Any]]) -> None:
+        """Sends the messages of a moment, unless the link loses them; in lock step they then await their answer."""
+        if self.settings.lock_step:
+            self._unanswered = (moment, batch)
+        if self.faults.link_cut or (self.faults.drop and self._rng.random() < self.faults.drop):
+            return
+        for publisher, message in batch:
+            publisher.publish(message)
 
     def _messages(self, state: RobotState, stamp: float) -> list[tuple[Any, Any]]:
         """What is published of one state: publishers with their messages, joint states last."""
@@ -383,11 +419,6 @@ class Twin:
         if self._clock is not None:
             found.append((self._clock, Clock(clock=messages.stamp_of(stamp))))
         return found
-
-
-def _send(batch: list[tuple[Any, Any]]) -> None:
-    for publisher, message in batch:
-        publisher.publish(message)
 
 
 def _leave_out(message: JointState, joints: tuple[str, ...]) -> None:

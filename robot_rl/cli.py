@@ -24,6 +24,7 @@ COMMANDS = {
     "twin": "simulate a robot behind its ROS topics",
     "record": "record a robot's ROS topics into a bag",
     "transitions": "turn recorded episodes into transitions to learn from",
+    "doctor": "check a robot's names, signs, units, rates and limits over ROS 2",
     "demo": "train Go2 to walk, export the policy, run it without torch, and over ROS 2",
 }
 """Each lives in robot_rl.commands under its name (`list` as `list_names`), and is imported when it is called."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hardware.bag import Bag
     from hardware.bag_replay import BagTransitions, ReplayReport
     from hardware.deployment import Deployment
+    from hardware.doctor import Doctor
     from hardware.guard import Guard
     from hardware.pause_services import PauseServices
     from hardware.topic_tap import TopicRecording
@@ -109,6 +110,7 @@ def make_twin(
     rate: float | None = None,
     speed: float = 1.0,
     seed: int = 0,
+    odometry: bool = True,
 ) -> Twin:
     """A simulated robot behind ROS topics; see `hardware.twin`.
 
@@ -119,6 +121,7 @@ def make_twin(
         rate: Hz of its readings, where it does not wait; divides the physics rate.
         speed: of its clock against the wall's.
         seed: of sensor noise and random faults.
+        odometry: whether it sends that topic; without it, its user estimates the base's motion from the legs.
     """
     spec = robot_spec(robot)
     try:
@@ -126,7 +129,31 @@ def make_twin(
     except ModuleNotFoundError as error:
         raise missing_package(error, "ros") from error
     simulated = make_robot(twin_spec(spec, lock_step, rate))
-    return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed))
+    return Twin(simulated, spec, TwinSettings(namespace, lock_step, speed, seed, odometry))
+
+
+def make_doctor(
+    robot: str | Path | RobotSpec,
+    namespace: str = "",
+    lock_step: bool = False,
+    seconds: float = 2.0,
+    amplitude: float = 0.08,
+) -> Doctor:
+    """An examination of whatever answers on a robot's topics; see `hardware.doctor`.
+
+    Args:
+        robot: built-in name, path of a YAML file, or a spec.
+        namespace: before all relative topic names.
+        lock_step: whether the other side is a simulator that waits for each command.
+        seconds: of listening before anything moves.
+        amplitude: rad, of each bend.
+    """
+    spec = robot_spec(robot)
+    try:
+        from hardware.doctor import Doctor, DoctorSettings
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "ros") from error
+    return Doctor(spec, DoctorSettings(namespace, lock_step, seconds, amplitude))
 
 
 def make_recording(

@@ -59,6 +59,8 @@ class RosSpec:
     """nav_msgs/Odometry of one object, twist in its own frame; `{object}` stands for its name."""
     temperature: str
     """sensor_msgs/Temperature of one motor, its joint in the frame's name; nobody needs to send it."""
+    rate: float | None
+    """Hz at which the robot sends its readings; None where the file does not say, but at least the control rate."""
     reliability: str
     """Of the subscriptions: best_effort (meets publishers of both kinds) or reliable."""
     state_timeout: float
@@ -85,6 +87,7 @@ def read_ros(section: Section, control_rate: float) -> RosSpec:
         contacts=section.text("contacts", "contacts/{foot}"),
         objects=section.text("objects", "objects/{object}"),
         temperature=section.text("temperature", "temperature"),
+        rate=section.optional_number("rate", above=0.0),
         reliability=section.choice("reliability", ("best_effort", "reliable"), "best_effort"),
         state_timeout=section.number("state_timeout", max(0.1, 2.0 / control_rate), above=0.0),
         command_timeout=section.number("command_timeout", max(0.1, 3.0 / control_rate), above=0.0),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.kinematics import Legs, read_legs
 from robot_rl.ros_spec import RosSpec, read_ros
 from robot_rl.section import Section
 
@@ -149,6 +150,8 @@ class RobotSpec:
     kd: Array
     """N m s/rad or N s/m."""
     feet: tuple[str, ...]
+    legs: Legs | None
+    """Kinematics of the feet; None where the file does not describe them."""
     objects: tuple[str, ...]
     """Names of the objects in the workspace; bodies of the same name in the simulated model."""
     sensors: Mapping[str, float]
@@ -245,6 +248,7 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
         control_rate=control_rate,
         joint_names=names,
         feet=feet,
+        legs=read_legs(top.section("legs", {}), names, feet),
         objects=objects,
         sensors=sensors,
         action=_action(top.section("action"), names, columns),

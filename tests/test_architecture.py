@@ -14,6 +14,8 @@ CORE = (
     "errors",
     "evaluation",
     "interaction",
+    "kinematics",
+    "leg_odometry",
     "make",
     "observation",
     "robot",

@@ -15,7 +15,8 @@ def run(arguments: Sequence[str]) -> int:
     """Simulates until Ctrl-C."""
     values = _parser().parse(arguments)
     spec = load_robot(values.robot)
-    twin = make_twin(spec, values.namespace, values.lock_step, values.rate, values.speed, values.seed)
+    odometry = not values.no_odometry
+    twin = make_twin(spec, values.namespace, values.lock_step, values.rate, values.speed, values.seed, odometry)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: twin.end())
     pace = "waits for a command after each reading" if values.lock_step else f"{1.0 / twin.robot.spec.control_dt:g} Hz"
@@ -32,8 +33,12 @@ def _parser() -> Parser:
         "--lock-step", action="store_true", help="wait for a command after each reading, on an own clock"
     )
     parser.add_argument(
-        "--rate", type=positive_number, metavar="HZ", help="of the readings; divides the physics rate [up to 200]"
+        "--rate",
+        type=positive_number,
+        metavar="HZ",
+        help="of the readings; divides the physics rate [the file's, or up to 200]",
     )
     parser.add_argument("--speed", type=positive_number, default=1.0, help="of its clock against the wall's [1]")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of sensor noise and random faults [0]")
+    parser.add_argument("--no-odometry", action="store_true", help="leave out that topic, as most robots do")
     return parser

@@ -101,6 +101,30 @@ def lock_step_twin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RosRobo
         process.end()
 
 
+@pytest.fixture(scope="session")
+def network_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., object]:
+    """A context for fixtures of any scope: a network of its own, in which it starts programs and ends them."""
+
+    @contextmanager
+    def network() -> Iterator[Callable[..., Process]]:
+        started: list[Process] = []
+
+        def begin(*arguments: str) -> Process:
+            started.append(Process(arguments, tmp_path_factory.mktemp("program") / "output.txt"))
+            return started[-1]
+
+        with own_network():
+            try:
+                yield begin
+            finally:
+                for process in started:
+                    if process.process.poll() is None:
+                        process.process.kill()
+                        process.process.wait()
+
+    return network
+
+
 @pytest.fixture
 def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts programs in that network and ends those that are left."""

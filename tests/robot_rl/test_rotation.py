@@ -96,3 +96,7 @@ def test_arguments_are_left_as_they_were():
     rotation.gravity_in_body(quaternions)
     assert np.array_equal(quaternions, QUATERNIONS)
     assert np.array_equal(vectors, VECTORS)
+
+
+def test_cross_is_numpys():
+    assert np.allclose(rotation.cross(VECTORS, VECTORS[::-1]), np.cross(VECTORS, VECTORS[::-1]), atol=1e-14)

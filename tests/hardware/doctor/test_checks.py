@@ -1,0 +1,184 @@
+"""What the doctor's passive checks say of readings with one thing wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardware.checks import passive_findings
+from hardware.faults import Faults
+from hardware.finding import Finding
+from hardware.installation import both_installed
+from hardware.window import Sample, TopicFacts, Window
+from robot_rl.spec import load_robot
+
+GO2 = load_robot("go2")
+
+
+@pytest.fixture(scope="module")
+def healthy(standing: Callable[..., Any]) -> Window:
+    return standing(GO2).window()
+
+
+@pytest.fixture
+def read_with(standing: Callable[..., Any]) -> Callable[[Faults], Window]:
+    return lambda faults: standing(GO2, faults).window()
+
+
+def changed(window: Window, name: str, change: Callable[[Sample], Any]) -> Window:
+    """The window with every sample of a topic changed."""
+    samples = {**window.samples, name: [change(sample) for sample in window.samples[name]]}
+    return replace(window, samples=samples, _cache={})
+
+
+def failures(window: Window) -> list[Finding]:
+    return [finding for finding in passive_findings(window) if finding.verdict == "fail"]
+
+
+def only(window: Window) -> Finding:
+    (finding,) = failures(window)
+    return finding
+
+
+def test_a_healthy_robot_passes_every_check(healthy: Window) -> None:
+    assert {finding.verdict for finding in passive_findings(healthy)} == {"ok"}
+
+
+def test_degrees_are_told_by_their_range(read_with: Callable[[Faults], Window]) -> None:
+    finding = only(read_with(Faults(degrees=True)))
+    assert finding.check == "unit of positions"
+    assert "degrees" in finding.found
+    assert finding.blocks
+
+
+def test_a_missing_joint_is_named(healthy: Window) -> None:
+    def without(sample: Sample) -> Sample:
+        value = sample.value
+        keep = [k for k, name in enumerate(value.names) if name != "FR_calf_joint"]
+        return sample._replace(value=type(value)(*(tuple(part[k] for k in keep) for part in value)))
+
+    finding = only(changed(healthy, "joint_states", without))
+    assert finding.check == "joint names"
+    assert "missing: FR_calf_joint" in finding.found
+
+
+def test_a_sign_that_puts_a_joint_outside_its_limits_is_explained(read_with: Callable[[Faults], Window]) -> None:
+    finding = failures(read_with(Faults(flip=("FL_calf_joint",))))[0]
+    assert finding.check == "limits"
+    assert "FL_calf_joint counts the wrong way" in finding.advice
+
+
+def test_a_sign_within_the_limits_shows_in_the_ground_under_the_feet(read_with: Callable[[Faults], Window]) -> None:
+    finding = only(read_with(Faults(flip=("FR_thigh_joint",))))
+    assert finding.check == "ground under the feet"
+    assert "FR_thigh_joint counts the wrong way" in finding.advice
+
+
+def test_exchanged_joints_of_two_kinds_show_in_limits_or_ground(read_with: Callable[[Faults], Window]) -> None:
+    for swap in (("FL_thigh_joint", "FL_calf_joint"), ("FL_hip_joint", "RR_thigh_joint")):
+        found = failures(read_with(Faults(swap=swap)))
+        assert any(f"{swap[0]} and {swap[1]} are exchanged" in finding.advice for finding in found), found
+
+
+def test_half_the_rate_fails_on_every_topic(healthy: Window) -> None:
+    halved = replace(healthy, samples={n: s[::2] for n, s in healthy.samples.items()}, _cache={})
+    found = failures(halved)
+    assert len(found) == 6
+    assert all("25 Hz" in f.found and "50 Hz" in f.expected for f in found)
+
+
+def test_lost_messages_are_a_warning_and_not_a_wrong_rate(healthy: Window) -> None:
+    keep = np.random.default_rng(0).random(len(healthy.samples["imu"])) > 0.25
+    fewer = [s for s, k in zip(healthy.samples["imu"], keep, strict=True) if k]
+    thinned = replace(healthy, samples={**healthy.samples, "imu": fewer}, _cache={})
+    (finding,) = (f for f in passive_findings(thinned) if f.verdict != "ok")
+    assert finding.verdict == "warn"
+    assert "lost" in finding.found
+
+
+def test_a_frozen_imu_fails(healthy: Window) -> None:
+    first = healthy.samples["imu"][0].value
+    found = failures(changed(healthy, "imu", lambda s: s._replace(value=first)))
+    assert {"noise of angular_velocity", "noise of linear_acceleration"} <= {f.check for f in found}
+
+
+def test_gravity_in_g_says_so(healthy: Window) -> None:
+    def in_g(sample: Sample) -> Sample:
+        linear = tuple(x / 9.81 for x in sample.value.linear_acceleration)
+        return sample._replace(value=sample.value._replace(linear_acceleration=linear))
+
+    assert "in g" in only(changed(healthy, "imu", in_g)).advice
+
+
+def test_gravity_downwards_fails_by_its_direction(healthy: Window) -> None:
+    def turned(sample: Sample) -> Sample:
+        linear = tuple(-x for x in sample.value.linear_acceleration)
+        return sample._replace(value=sample.value._replace(linear_acceleration=linear))
+
+    finding = only(changed(healthy, "imu", turned))
+    assert finding.check == "gravity's direction"
+    assert "3.1" in finding.found
+
+
+def test_stamps_that_repeat_or_run_back_fail(healthy: Window) -> None:
+    live = replace(healthy, lock_step=False, _cache={})
+    back = changed(live, "imu", lambda s: s._replace(stamp=100.0 - s.stamp))
+    assert any("run back" in f.found for f in failures(back))
+    zero = changed(live, "imu", lambda s: s._replace(stamp=0.0))
+    assert any(f.found == "all zero" for f in failures(zero))
+
+
+def test_messages_that_are_old_on_arrival_are_a_warning(healthy: Window) -> None:
+    spec = replace(GO2, ros=replace(GO2.ros, rate=50.0))
+    live = replace(healthy, spec=spec, lock_step=False, _cache={})
+    for name in live.samples:
+        live = changed(live, name, lambda s: s._replace(age=0.2))
+    (finding,) = (f for f in passive_findings(live) if f.verdict != "ok")
+    assert (finding.check, finding.found, finding.verdict) == ("age on arrival", "200 ms", "warn")
+
+
+def test_numbers_that_are_not_finite_or_too_few_fail(healthy: Window) -> None:
+    def spoiled(sample: Sample) -> Sample:
+        position = (float("nan"), *sample.value.position[1:])
+        return sample._replace(value=sample.value._replace(position=position, velocity=()))
+
+    found = only(changed(healthy, "joint_states", spoiled)).found
+    assert "position of FL_hip_joint is nan" in found
+    assert "0 numbers of velocity for 12 joints" in found
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (TopicFacts("/imu", "sensor_msgs/msg/Imu", (), ()), "no publisher; seen: /tf"),
+        (TopicFacts("/imu", "sensor_msgs/msg/Imu", ("std_msgs/msg/String",), ("reliable",)), "std_msgs/msg/String"),
+        (TopicFacts("/imu", "sensor_msgs/msg/Imu", ("sensor_msgs/msg/Imu",) * 2, ("reliable",) * 2), "2 publishers"),
+    ],
+)
+def test_a_topic_that_is_not_as_it_should_be_fails(healthy: Window, facts: TopicFacts, said: str) -> None:
+    spoiled = replace(healthy, facts={**healthy.facts, "imu": facts}, seen=["/tf"])
+    assert any(said in finding.found and finding.blocks for finding in failures(spoiled))
+
+
+def test_a_reliable_subscription_does_not_meet_a_best_effort_publisher(healthy: Window) -> None:
+    spec = replace(GO2, ros=replace(GO2.ros, reliability="reliable"))
+    facts = replace(healthy.facts["imu"], reliabilities=("best_effort",))
+    spoiled = replace(healthy, spec=spec, facts={**healthy.facts, "imu": facts})
+    assert "best_effort" in only(spoiled).found
+
+
+def test_nobody_or_another_at_the_commands_fails(healthy: Window) -> None:
+    assert only(replace(healthy, listeners=0)).found == "nobody listens"
+    assert "policy commands already" in only(replace(healthy, commanders=["policy"])).found
+
+
+def test_ros_sourced_beside_the_wheels_is_told() -> None:
+    said = both_installed({"AMENT_PREFIX_PATH": "/opt/ros/jazzy"}, ["numpy", "ros-jazzy-rclpy"])
+    assert "/opt/ros/jazzy" in said
+    assert "ros-jazzy-rclpy" in said
+    assert not both_installed({"AMENT_PREFIX_PATH": "/opt/ros/jazzy"}, ["numpy"])
+    assert not both_installed({}, ["ros-jazzy-rclpy"])

@@ -1,0 +1,113 @@
+"""The doctor and the twin in two processes, over real topics."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hardware.finding import Finding
+
+DOCTOR = (sys.executable, "-m", "robot_rl.cli", "doctor")
+
+
+def failures(findings: list[Finding]) -> list[str]:
+    return [f"{f.check}: {f.found} -> {f.advice}" for f in findings if f.verdict == "fail"]
+
+
+def named(findings: list[Finding], *words: str) -> bool:
+    """Whether one failed check says all of this."""
+    return any(all(word in line for word in words) for line in failures(findings))
+
+
+def test_exchanged_joints_are_found(patient: Any) -> None:
+    found = patient.examine(swap=["FL_thigh_joint", "FR_thigh_joint"])
+    assert named(found, "FL_thigh_joint and FR_thigh_joint are exchanged: motors and readings"), failures(found)
+
+
+def test_a_flipped_sign_is_found(patient: Any) -> None:
+    assert named(patient.examine(flip=["FL_calf_joint"]), "FL_calf_joint counts the wrong way")
+
+
+def test_degrees_are_found(patient: Any) -> None:
+    assert named(patient.examine(degrees=True), "unit of positions", "degrees")
+
+
+def test_a_missing_joint_is_found(patient: Any) -> None:
+    assert named(patient.examine(missing=["RR_hip_joint"]), "missing", "RR_hip_joint")
+
+
+def test_half_the_rate_is_found(patient: Any) -> None:
+    assert named(patient.examine(move=False, slow=2), "rate of /joint_states", "25 Hz")
+
+
+@pytest.mark.parametrize("way", ["state_delay", "command_delay"])
+def test_a_delay_is_found(way: str, patient: Any) -> None:
+    assert named(patient.examine(**{way: 0.2}), "delay")
+
+
+def test_motors_that_leap_stop_the_examination(patient: Any) -> None:
+    found = patient.examine(flip=["FL_thigh_joint"], way="motors")
+    assert named(found, "stays when told to", "FL_thigh_joint"), failures(found)
+    assert not any(finding.check == "wiring" for finding in found)  # nothing was bent after that
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [*DOCTOR, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_a_healthy_robot_is_told_so_by_the_command(twin: Callable[..., Any]) -> None:
+    twin("go2", "--lock-step")
+    done = run("go2", "--lock-step", "--yes", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert (result["moved"], result["failures"]) == (True, 0)
+    assert any(row["check"] == "wiring" and row["verdict"] == "ok" for row in result["findings"])
+
+
+def test_a_robot_in_real_time_is_heard_at_its_rate(twin: Callable[..., Any], robot_file: Callable[..., str]) -> None:
+    # A rate that a busy machine keeps, too.
+    path = robot_file("dclaw", ros={"rate": 20, "state_timeout": 2.0, "command_timeout": 2.0})
+    twin(path)
+    done = run(path, "--passive", "--json", "--seconds", "1")
+    rows = {row["check"]: row for row in json.loads(done.stdout)["findings"]}
+    assert rows["rate of /joint_states"]["verdict"] in ("ok", "warn"), rows
+    assert rows["joint names"]["verdict"] == "ok"
+    assert json.loads(done.stdout)["moved"] is False
+
+
+def test_a_robot_that_is_not_there_is_told_within_ten_seconds(domain: int) -> None:
+    began = time.monotonic()
+    done = run("go2", "--passive")
+    assert done.returncode == 4
+    assert time.monotonic() - began < 20.0  # eight of waiting, and the start of a process on a busy machine
+    assert "/joint_states" in done.stdout
+    assert "no topics seen at all" in " ".join(done.stdout.split())
+
+
+def test_a_sourced_ros_beside_the_wheels_is_warned_of(domain: int, robot_file: Callable[..., str]) -> None:
+    path = robot_file("go2", ros={"connect_timeout": 0.5})
+    done = run(path, "--passive", "--json", AMENT_PREFIX_PATH="/opt/ros/jazzy")
+    rows = {row["check"]: row for row in json.loads(done.stdout)["findings"]}
+    assert rows["installation"]["verdict"] == "warn"
+    assert "/opt/ros/jazzy" in rows["installation"]["found"]
+
+
+def test_without_a_terminal_nothing_moves_unasked(domain: int) -> None:
+    done = run("go2")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
