@@ -36,6 +36,7 @@ from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
 from robot_rl.settings import from_mapping
+from robot_rl.spec import load_robot
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings
@@ -105,7 +106,8 @@ def compare_lock_step(folder: Path, seeds: list[int], steps: int | None, episode
 
 def train_in_real_time(folder: Path, robot: str, minutes: float, baseline: float, seed: int) -> dict[str, Any]:
     """Trains from scratch on a twin in real time."""
-    punctuality = {}
+    punctuality, rate = {}, load_robot(robot).control_rate
+    start_steps = min(1000, round(600 * minutes))
     for name, length, trainer in (
         ("without learning", baseline, {"updates_per_step": 0.0}),
         ("with learning", minutes, {}),
@@ -113,8 +115,8 @@ def train_in_real_time(folder: Path, robot: str, minutes: float, baseline: float
         values = {
             "on": "ros",
             "real_time": {"max_minutes": length},
-            # Enough for any rate: the limit is the time.
-            "trainer": {"total_steps": 10_000_000, "start_steps": min(1000, round(length * 600)), **trainer},
+            # As many as fit into the time without any reset, so that the time is the limit.
+            "trainer": {"total_steps": round(60 * length * rate), "start_steps": start_steps, **trainer},
         }
         with twin(robot):
             run, metrics, _ = train_walk(folder / f"{robot}_{name.replace(' ', '_')}", robot, seed, values)
