@@ -77,8 +77,6 @@ class Window:
     """Nodes that publish commands already."""
     listeners: int = 0
     """How many take commands."""
-    odometry: bool = False
-    """Whether somebody publishes odometry."""
     _cache: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def time(self, name: str) -> Array:
