@@ -28,6 +28,8 @@ Array = NDArray[np.floating]
 
 IMU_SENSORS = ("orientation", "angular_velocity", "linear_acceleration")
 BASE_SENSORS = ("base_position", "base_linear_velocity")
+_ODOMETRY_WAIT = 1.0
+"""s to wait for odometry after everything else has come, before a robot counts as one without."""
 
 
 class Reading(NamedTuple):
@@ -158,10 +160,11 @@ class StateReceiver:
                     raise RobotTimeout(self._absence(missing, timeout))
                 self._go_on()
                 self._changed.wait(min(left, 0.1))
-            deadline = min(deadline, time.monotonic() + 1.0)
+            # Who sends it may be discovered later than the others, so absence shows only after a while.
+            deadline = min(deadline, time.monotonic() + _ODOMETRY_WAIT)
             while "odometry" in self.topics and "odometry" not in self._readings:
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._node.count_publishers(self.topics["odometry"]):
+                if left <= 0:
                     break
                 self._changed.wait(min(left, 0.1))
             if "odometry" in self.topics and "odometry" not in self._readings and can_estimate(self.spec):

@@ -30,6 +30,8 @@ LARGE = (
     "sensor_msgs/msg/PointCloud2",
 )
 """Types that are left out unless they are asked for."""
+_ODOMETRY_WAIT = 1.0
+"""s in which odometry is discovered, if there is any."""
 _LOOK = 0.25
 """s between two looks for new topics."""
 
@@ -63,21 +65,26 @@ class TopicTap:
         self._only = {node.resolve_topic_name(topic) for topic in topics}
         self._namespace = node.get_namespace().rstrip("/") + "/"
         self._sensors = {node.resolve_topic_name(source.topic) for source in sources(spec).values()}
+        self._odometry = node.resolve_topic_name(spec.ros.odometry)
         self.of_robot = {*self._sensors, node.resolve_topic_name(spec.ros.command_topic)}
         """Full names of the topics in the robot's file."""
         self._look()
         node.create_timer(_LOOK, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def wait_ready(self, timeout: float) -> bool:
-        """Waits until every sensor of the robot that is published has been heard once; whether that came true."""
-        deadline = time.monotonic() + timeout
-        while self._unheard() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return not self._unheard()
+        """Waits until every sensor of the robot has been heard once; whether that came true.
 
-    def _unheard(self) -> set[str]:
-        published = {topic for topic in self._sensors if self._node.count_publishers(topic)}
-        return published - self.heard
+        Odometry that nobody is seen to publish within a second does not count: many robots have none.
+        """
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < timeout:
+            missing = self._sensors - self.heard
+            if missing <= {self._odometry} and not (
+                missing and (waited < _ODOMETRY_WAIT or self._node.count_publishers(self._odometry))
+            ):
+                return True
+            time.sleep(0.02)
+        return False
 
     def _take(self, topic: str, kind: str, content: bytes, about: Mapping[str, int]) -> None:
         self.heard.add(topic)

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed (extra 'ros')")
 
 # Domains above 101 collide with the ports that Linux hands out by itself.
 _DOMAINS = itertools.count(os.getpid())
+_FIRST_PORT = 28000
 
 
 class Process:
@@ -69,10 +71,24 @@ class Process:
 
 
 @contextmanager
+def _free_domain() -> Iterator[int]:
+    """A ROS domain that no test run on this machine uses; a port that is held says so to the others."""
+    for _ in range(100):
+        number = next(_DOMAINS) % 100 + 1
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+            try:
+                held.bind(("127.0.0.1", _FIRST_PORT + number))
+            except OSError:
+                continue
+            yield number
+            return
+    raise RuntimeError("all ROS domains are taken by other test runs")
+
+
+@contextmanager
 def own_network() -> Iterator[int]:
     """A ROS network that nothing else uses, on this machine only."""
-    number = next(_DOMAINS) % 100 + 1
-    with pytest.MonkeyPatch.context() as patch:
+    with _free_domain() as number, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(number))
         patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         yield number

@@ -138,9 +138,7 @@ STOPS: Mapping[str, tuple[Callable[[Any], None], Callable[[Any], None] | None]] 
 
 
 @pytest.mark.parametrize("way", STOPS)
-def test_emergency_stop_latches_until_it_is_reset(
-    way: str, lock_step_network: Any, until: Callable[..., None]
-) -> None:
+def test_emergency_stop_latches_until_it_is_reset(way: str, lock_step_network: Any, until: Callable[..., None]) -> None:
     operator = lock_step_network.operator
     stop, let_go = STOPS[way]
     with walking(lock_step_network, until) as node:

@@ -259,7 +259,7 @@ def test_pause_resume_and_ctrl_c_leave_the_robot_held_and_the_run_resumable(
     listener.assert_held()
     assert "continue with: robot-rl train --resume" in process.output
     steps, transitions = steps_saved(tmp_path / "run")
-    assert steps == transitions > 50
+    assert steps == transitions >= 50
     assert "Traceback" not in process.output
 
 
@@ -274,7 +274,7 @@ def test_a_killed_control_loop_costs_no_transition_and_the_run_resumes(
     _wait_until(lambda: not Path(f"/proc/{learner}").exists() or _is_zombie(learner))
     assert "the control loop has died; all is saved" in process.output
     steps, transitions = steps_saved(folder)
-    assert steps == transitions > 50
+    assert steps == transitions >= 50
     again = trainer("--resume", str(folder), until=rf"resumed at step {steps}")
     again.wait_for(r"^step \d+/", timeout=150)
     robot.end(signal.SIGKILL)
