@@ -168,17 +168,21 @@ class TopicRecording:
         """Records until `end` is called from a signal handler or another thread.
 
         Args:
-            seconds: at most.
+            seconds: at most, from the first message on.
 
         Raises:
             RobotTimeout: nothing was there to record.
             StorageError: the disk failed; what was complete before is kept.
         """
         try:
+            self.recorder.begin_part()
+            # Discovery takes up to some seconds, which are not what was asked for.
+            self._wait(time.monotonic() + min(seconds, self.spec.ros.connect_timeout), heard=True)
             until = time.monotonic() + seconds
             while not self._ended and not self.recorder.fault and time.monotonic() < until:
-                self.recorder.begin_part()
                 self._wait(min(until, time.monotonic() + self._part))
+                if time.monotonic() < until:
+                    self.recorder.begin_part()
         finally:
             self.close()
         if self.recorder.fault:
@@ -200,8 +204,11 @@ class TopicRecording:
         """Topics of the robot's file that nobody publishes."""
         return sorted(self.tap.of_robot - self.tap.recorded)
 
-    def _wait(self, until: float) -> None:
+    def _wait(self, until: float, heard: bool = False) -> None:
+        """Waits, with `heard` only until the first message of the robot has come."""
         while not self._ended and not self.recorder.fault and time.monotonic() < until:
+            if heard and self.tap.heard & self.tap.of_robot:
+                return
             self._session.check()
             time.sleep(0.05)
         self.seen = self._seen()
