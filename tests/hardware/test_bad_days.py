@@ -33,7 +33,7 @@ STATE_TIMEOUT, COMMAND_TIMEOUT = 2.0, 1.0
 def write_go2(place: Path, **ros: Any) -> str:
     values = yaml.safe_load((BUILTIN / "go2.yaml").read_text())
     values["simulation"]["model"] = str((BUILTIN / values["simulation"]["model"]).resolve())
-    values["ros"] = {"state_timeout": STATE_TIMEOUT, "command_timeout": COMMAND_TIMEOUT, **ros}
+    values["ros"] = {"state_timeout": STATE_TIMEOUT, "command_timeout": COMMAND_TIMEOUT, "connect_timeout": 30.0, **ros}
     # With such long timeouts the robot may fall before its state counts as old; it is the state that is tested here.
     values["safety"] |= {"tilt": "off", "height": "off"}
     path = place / f"go2_{ros.get('state_timeout', STATE_TIMEOUT):g}.yaml"
