@@ -141,7 +141,8 @@ def trials(kind: str, spec: RobotSpec, count: int) -> list[dict[str, Any]]:
             said = [f"{f.check}: {f.found} -> {f.advice}" for f in findings]
             named = any(all(word in line for word in words) for line in said)
             rows.append({"seed": seed, "fault": faults, "hit": named if words else not said, "failed": said})
-            print(f"{kind} {seed}: {'hit' if rows[-1]['hit'] else 'miss'} {faults}", file=sys.stderr, flush=True)
+            verdict = "hit" if rows[-1]["hit"] else f"miss; failed: {'; '.join(said) or 'nothing'}"
+            print(f"{kind} {seed}: {faults} {verdict}", file=sys.stderr, flush=True)
     finally:
         patient.close()
     return rows

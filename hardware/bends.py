@@ -20,6 +20,8 @@ AVERAGED = 0.2
 """s of readings averaged before a bend and at its height."""
 LEAP = 0.15
 """rad that a joint may stir when it is first told to stay where it is."""
+_STIRS = 0.04
+"""rad that a joint moves beyond its noise."""
 _LONGEST = 0.5
 """s, longest delay that is sought."""
 _LATE = 0.06
@@ -59,14 +61,16 @@ def stirred(spec: RobotSpec, before: Array, now: Array, leap: float = LEAP) -> F
         return None
     names = spec.joint_names
     found = joints_named(f"{names[j]} went {moved[j]:+.2f} rad" for j in wild)
-    clues = []
+    clues: dict[str, None] = {}
     for j in wild:
         if abs(before[j]) > LEAP and moved[j] * before[j] < 0.0:
-            clues.append(f"{names[j]}'s motor or encoder counts the wrong way")
-        others = [k for k in range(spec.joints) if k != j and abs(before[k] - before[j]) > LEAP]
-        clues += [f"{names[j]} is exchanged with {names[k]}" for k in others if k in wild and k > j]
-    clues = clues or ["gains, limits, or the unit of commands?"]
-    advice = "one of: " + joints_named(clues, 6)
+            clues[f"{names[j]} counts the wrong way, its motor or its reading"] = None
+        # One leaps first, but both go where the other is.
+        apart = before - before[j]
+        trading = (np.abs(apart) > LEAP) & (moved[j] * apart > 0.0) & (moved * apart < 0.0) & (np.abs(moved) > _STIRS)
+        for k in np.flatnonzero(trading):
+            clues[f"{names[min(j, k)]} and {names[max(j, k)]} are exchanged, their motors or their readings"] = None
+    advice = "one of: " + joints_named(clues or ["gains, limits, or the unit of commands?"], 6)
     return Finding("stays when told to", found, "stays where it is", "fail", advice, blocks=True)
 
 
@@ -177,7 +181,7 @@ def _velocity(window: Window, bends: Sequence[Bend]) -> Iterator[Finding]:
     ratio = told / way
     in_degrees = 20.0 < ratio < 100.0
     advice = "degrees a second: convert in the driver" if in_degrees else "another unit or sign, or too slow a filter"
-    yield judged(0.4 < ratio < 2.0, "unit of velocities", f"integral {ratio:.2f} times the way", expected, advice)
+    yield judged(0.3 < ratio < 2.0, "unit of velocities", f"integral {ratio:.2f} times the way", expected, advice)
 
 
 def _delay(window: Window, bends: Sequence[Bend], mixed: set[str]) -> Iterator[Finding]:

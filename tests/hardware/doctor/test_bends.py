@@ -149,4 +149,14 @@ def test_a_robot_that_leaps_when_told_to_stay_is_stopped_with_a_reason() -> None
     found = stirred(GO2, before, leapt)
     assert found is not None
     assert "FL_thigh_joint went -0.70 rad" in found.found
-    assert "counts the wrong way" in found.advice
+    assert "FL_thigh_joint counts the wrong way" in found.advice
+
+
+def test_two_that_leap_to_each_others_place_are_named_together() -> None:
+    before = np.array(GO2.home)
+    leapt = before.copy()
+    leapt[1] -= 0.5  # thigh, towards the calf's -1.8
+    leapt[2] += 0.06  # calf, towards the thigh's .9
+    found = stirred(GO2, before, leapt)
+    assert found is not None
+    assert "FL_thigh_joint and FL_calf_joint are exchanged" in found.advice
