@@ -195,6 +195,7 @@ class PolicyNode(LifecycleNode):
         if stopped:
             raise RobotFault(f"robot {self._robot.spec.name!r} is stopped: {stopped}; call {self.get_name()}/reset")
         self._robot.refuse_second()
+        self._robot.receiver.wait_fresh(self._robot.spec.ros.connect_timeout)
         self.loop.start()
 
     def _deactivate(self) -> None:
@@ -270,6 +271,13 @@ class PolicyNode(LifecycleNode):
 
         self._publish = publish
         node.create_timer(1.0, publish)
+        node.create_timer(1.0, partial(self._look_for_second, loop))
+
+    def _look_for_second(self, loop: PolicyLoop) -> None:
+        """Two that began at the same moment did not see each other then; here both do, and both stop."""
+        other = loop.robot.other_commander() if loop.running else ""
+        if other:
+            self.stop(f"somebody else commands the robot too: node {other!r}", "second_commander")
 
     def _soon(self, function: Callable[[], None]) -> None:
         self.session.call(function)

@@ -14,7 +14,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware import messages
-from hardware.session import RosSession
+from hardware.session import RosSession, on_this_machine
 from hardware.simulator_client import SimulatorClient
 from hardware.state_receiver import StateReceiver, type_name
 from robot_rl.arrays import all_finite, frozen, kept
@@ -31,8 +31,9 @@ Array = NDArray[np.floating]
 _PATIENCE = 0.5
 """s until a simulator that waits for commands is sent the same one again; a message can be lost."""
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"
-_LOOK = 0.7
-"""s to look for others who command the same robot, after it has answered."""
+_LOOK = {True: 1.0, False: 4.0}
+"""s to look for others who command the same robot, after it has answered: on this machine, and beyond. DDS by itself
+repeats every 3 s what it has to say of itself."""
 
 
 class RosRobot:
@@ -292,15 +293,21 @@ class RosRobot:
             RobotFault: somebody else commands it.
         """
         for _ in range(20):
-            infos = self.node.get_publishers_info_by_topic(self._command_topic)
-            if _UNKNOWN not in [info.node_name for info in infos]:
+            other = self.other_commander()
+            if other != _UNKNOWN:
                 break
             time.sleep(0.05)  # a publisher is found a little sooner than its name
-        others = [info.node_name for info in infos if info.node_name != self.node.get_name()] or [self.node.get_name()]
-        if len(infos) > (self._publisher is not None):
+        if other:
             raise RobotFault(
-                f"robot {self.spec.name!r} is commanded already: node {others[0]!r} publishes {self._command_topic}"
+                f"robot {self.spec.name!r} is commanded already: node {other!r} publishes {self._command_topic}"
             )
+
+    def other_commander(self) -> str:
+        """Name of another node that publishes commands for this robot; empty if there is none."""
+        names = [info.node_name for info in self.node.get_publishers_info_by_topic(self._command_topic)]
+        if self._publisher is not None and self.node.get_name() in names:
+            names.remove(self.node.get_name())  # once: another program may have given its node the same name
+        return names[0] if names else ""
 
     def _wait_for_listener(self) -> None:
         """A command that is sent before its way is known is lost."""
@@ -318,7 +325,7 @@ class RosRobot:
     def _look_for_others(self) -> None:
         """Looks a while longer than the robot took to answer: whoever commands it may be found a little later."""
         self._command_topic = self.node.resolve_topic_name(self.spec.ros.command_topic)
-        deadline = time.monotonic() + _LOOK
+        deadline = time.monotonic() + _LOOK[on_this_machine()]
         while time.monotonic() < deadline:
             self.refuse_second()
             if self._session.leaving.wait(0.05):

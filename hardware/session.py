@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -12,9 +13,38 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import get_rmw_implementation_identifier
 
-# Fast DDS would otherwise announce itself to the whole network. Who wants that sets the variable.
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Fast DDS's settings: the name of the variable in its second version, and the newer one."""
+LOOPBACK = Path(__file__).with_name("loopback.xml")
+
+
+def stay_on_this_machine() -> None:
+    """Keeps this process and its children on the loopback interface, unless the environment says otherwise.
+
+    ROS by itself announces a node to the whole network; whoever wants that sets `ROS_AUTOMATIC_DISCOVERY_RANGE`.
+    Its range LOCALHOST is not enough on Fast DDS: the sockets are still bound to every interface, and messages go
+    through shared memory, where what a killed process leaves behind can keep its successor deaf: it sees the robot's
+    topics and gets no message (eProsima/Fast-DDS#5053, #5469). Sockets die with their process. So Fast DDS gets
+    settings of ours, where it has none yet.
+    """
+    if os.environ.setdefault(RANGE, "LOCALHOST") != "LOCALHOST" or os.environ.get("ROS_STATIC_PEERS"):
+        return
+    if get_rmw_implementation_identifier().startswith("rmw_fastrtps") and not any(map(os.environ.get, PROFILES)):
+        os.environ.update(dict.fromkeys(PROFILES, str(LOOPBACK)))
+        # With LOCALHOST, in its new or its old form, ROS would add its own transports to those of the file.
+        os.environ[RANGE] = "SYSTEM_DEFAULT"
+        os.environ.pop("ROS_LOCALHOST_ONLY", None)
+
+
+def on_this_machine() -> bool:
+    """Whether this process has joined the network with the settings of `stay_on_this_machine`."""
+    return str(LOOPBACK) in map(os.environ.get, PROFILES)
+
+
+stay_on_this_machine()
 
 
 class RosSession:

@@ -202,6 +202,25 @@ class StateReceiver:
                 self._go_on()
                 self._changed.wait(min(left, 0.1))
 
+    def wait_fresh(self, timeout: float) -> None:
+        """Waits until `read` gives a state: after a fault of the stream is over its next messages are still to come.
+
+        Raises:
+            RobotTimeout: it stays too old.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self.read(frozen(np.array(self.spec.home)), 0.0)
+            except RobotTimeout:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            with self._changed:
+                self._go_on()
+                self._changed.wait(0.1)
+
     @property
     def stamp(self) -> float:
         """s, of the newest joint state."""

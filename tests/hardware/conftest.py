@@ -248,7 +248,10 @@ class Operator:
     def publish(self, topic: str, message: Any) -> None:
         """Publishes once somebody listens."""
         if topic not in self._publishers:
-            self._publishers[topic] = self.node.create_publisher(type(message), topic, 10)
+            publisher = self._publishers[topic] = self.node.create_publisher(type(message), topic, 10)
+            until(lambda: publisher.get_subscription_count() > 0, f"nobody listens to {topic}")
+            # The other side may not know yet from whom to take it.
+            time.sleep(0.3)
         publisher = self._publishers[topic]
         until(lambda: publisher.get_subscription_count() > 0, f"nobody listens to {topic}")
         publisher.publish(message)

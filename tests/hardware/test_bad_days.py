@@ -99,6 +99,24 @@ def test_broken_stream_stops_the_robot_and_says_why(
     assert took < 2 * STATE_TIMEOUT + 3.0  # a busy machine's share
 
 
+def test_activation_waits_for_the_first_message_after_a_silence(
+    net: Any, node: Deployment, until: Callable[..., None]
+) -> None:
+    stand(net.operator)
+    node.node.reset()
+    assert net.operator.set("twin", fault__link_cut=True).successful
+    time.sleep(1.2 * STATE_TIMEOUT)
+    back = threading.Timer(0.5, net.operator.set, ["twin"], {"fault__link_cut": False})
+    back.start()
+    node.transition("activate").result()
+    back.join()
+    loop = node.node.loop
+    assert loop is not None
+    until(lambda: loop.ticks > 2, "the policy does not run")
+    node.node.stop("enough")
+    until(lambda: node.node.label == "inactive", "it goes on")
+
+
 def test_hot_motor_stops_the_robot(net: Any, node: Deployment, until: Callable[..., None]) -> None:
     stand(net.operator)
     node.node.reset()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.srv import ChangeState, GetState
-from sensor_msgs.msg import Joy
+from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool
 
 from hardware.deployment import Deployment
@@ -116,6 +116,23 @@ def test_second_policy_node_is_refused_and_the_first_goes_on(
         assert "is commanded already: node 'policy_io' publishes /commands" in program.output
         ticks = first.node.loop.ticks
         until(lambda: first.node.loop.ticks > ticks + 5, "the first one does not go on")
+
+
+def test_a_second_commander_that_comes_later_stops_it(lock_step_network: Any, until: Callable[..., None]) -> None:
+    operator = lock_step_network.operator
+    with walking(lock_step_network, until) as node:
+        second = operator.node.create_publisher(JointState, "/commands", 1)
+        try:
+            until(lambda: node.node.label == "inactive", "the node goes on")
+            assert node.report.stopped == "somebody else commands the robot too: node 'operator'"
+            with pytest.raises(RobotFault, match="is stopped: somebody else"):
+                go(node, "activate")
+        finally:
+            operator.node.destroy_publisher(second)
+        assert operator.trigger("policy/reset").success
+        stand(operator)
+        go(node, "activate")
+        until(lambda: node.node.loop.ticks > 5, "the policy does not run again")
 
 
 def _stop_by_service(operator: Any) -> None:
