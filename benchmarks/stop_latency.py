@@ -112,6 +112,7 @@ class Bench:
         time.sleep(0.2)
         self.call(Trigger, "policy/reset", Trigger.Request())
         self.stand()
+        self.phase = ""  # of the run before
         activate = ChangeState.Request()
         activate.transition.id = 3
         self.call(ChangeState, "policy/change_state", activate)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-_TURN = 0.5e-3
+_TURN = 0.1e-3
 """s after which a thread of Python that is at work lets a waiting one, such as the control loop, have its turn."""
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
 
