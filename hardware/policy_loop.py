@@ -15,6 +15,7 @@ from hardware.episode import EpisodeMeter, EpisodeReport
 from hardware.goals import Goals
 from hardware.ramp import Ramp
 from hardware.real_time import RealTime, real_time
+from hardware.recorder_process import RecorderProcess
 from hardware.robot_side import RobotSide
 from hardware.ros_robot import RosRobot
 from hardware.supervision import Supervision
@@ -50,6 +51,7 @@ class PolicyLoop:
 
     Attributes:
         limit: ticks of the policy after which it ramps out by itself; None for no limit.
+        recorder: of what the policy sees and does, an episode for each time it moves the robot; or None.
         phase: idle, ramp in, policy, stand, ramp out or stopped.
         report: of the run that ended last, or None.
         failure: an error that is no fault of the robot.
@@ -80,6 +82,7 @@ class PolicyLoop:
         """
         self.robot, self.goals, self.supervision = robot, goals, supervision
         self.limit: int | None = None
+        self.recorder: RecorderProcess | None = None
         self.phase = "idle"
         self.report: EpisodeReport | None = None
         self.failure: BaseException | None = None
@@ -170,6 +173,7 @@ class PolicyLoop:
             stopped = self.supervision.stopped
             if stopped:
                 self._side.stop()
+            self._end_record(stopped or "ended")
             self.report = self._meter.report(self.robot.timing, self.supervision.counts, stopped)
             self.phase = "stopped" if stopped else "idle"
             self._driven.set()
@@ -198,6 +202,7 @@ class PolicyLoop:
             command = self._command(state)
             if not self._send(command):
                 return
+            self._record()
             before, state = state, robot.next_state()
             moving = self.phase == "policy"
             self.supervision.check(state, robot.late, moving)
@@ -216,6 +221,7 @@ class PolicyLoop:
         return self._ramp is not None and self._ramp.finished
 
     def _ramp_to_rest(self, phase: str, settle_time: float = 0.0) -> None:
+        self._end_record(phase)
         self.phase = phase
         spec = self.robot.spec
         first = self.supervision.previous
@@ -229,7 +235,18 @@ class PolicyLoop:
             self.robot.timing = TimingLog()
             self._meter.begin(state)
         self._runner.reset(self.goals.now(time.monotonic()).values)
+        if self.recorder is not None:
+            self.recorder.begin_episode(self._runner.goal, self.supervision.previous)
         return state
+
+    def _record(self) -> None:
+        if self.recorder is not None and self.phase == "policy":
+            runner, applied = self._runner, self.supervision.previous
+            self.recorder.policy(runner.observation, runner.action, applied, runner.goal, self.robot.robot_time)
+
+    def _end_record(self, reason: str) -> None:
+        if self.recorder is not None and self.phase == "policy":
+            self.recorder.end_episode(reason, self.robot.robot_time)
 
     def _command(self, state: RobotState) -> Array:
         if self._leaving and self.phase != "ramp out":

@@ -35,10 +35,12 @@ from hardware.emergency_stop import EmergencyStop
 from hardware.goals import Goals
 from hardware.policy_loop import LoopSettings, PolicyLoop
 from hardware.real_time import RealTime
+from hardware.recorder_process import RecorderProcess
 from hardware.robot_side import RobotSide
 from hardware.ros_robot import RosRobot, RosSettings
 from hardware.session import RosSession
 from hardware.supervision import Supervision
+from policies.contract import Contract
 from policies.runtime import OnnxPolicy, PolicyRunner
 from robot_rl.errors import ConfigurationError, PolicyError, RobotFault, RobotRLError
 from robot_rl.spec import RobotSpec, load_robot
@@ -63,6 +65,7 @@ PARAMETERS: Mapping[str, tuple[Any, str]] = {
     "priority": (0, "of the control thread under SCHED_FIFO; 0 for none"),
     "lock_memory": (False, "keep the process in memory"),
     "pause_collector": (False, "let Python's garbage collector rest while active"),
+    "record": ("", "new folder for a bag of the robot's topics and of what the policy sees and does"),
 }
 """Default and meaning of each; goals come beside them as `goal.NAME` once a policy is loaded."""
 
@@ -176,6 +179,7 @@ class PolicyNode(LifecycleNode):
             )
             task = self._make_task(contract, spec) if self._make_task else None
             self.loop = PolicyLoop(robot, PolicyRunner(policy), goals, supervision, self._side, settings, task)
+            self.loop.recorder = self._recorder(contract, spec)
             self._open(robot.node, self.loop)
             self._side.wait_present(1.0)
             self.simulated = robot.simulated
@@ -208,9 +212,23 @@ class PolicyNode(LifecycleNode):
         if loop.report is not None:
             self.get_logger().info(loop.report.line())
 
+    def _recorder(self, contract: Contract, spec: RobotSpec) -> RecorderProcess | None:
+        if not self._value("record"):
+            return None
+        return RecorderProcess(
+            self._value("record"),
+            spec,
+            namespace=self.get_namespace(),
+            task=contract.task.name,
+            policy=contract.name,
+            observation_labels=contract.observation.labels,
+            goal_labels=contract.task.goal_labels,
+        )
+
     def _release(self) -> None:
         if self.loop is not None:
             self.loop.end()
+            self._close_recorder(self.loop.recorder)
         if self._robot is not None:
             self._robot.close()
         if self._io is not None:
@@ -220,6 +238,12 @@ class PolicyNode(LifecycleNode):
                 self.undeclare_parameter(f"goal.{name}")
         self.loop = self._io = self._robot = self._goals = self._side = None
         self._publish = lambda: None
+
+    def _close_recorder(self, recorder: RecorderProcess | None) -> None:
+        if recorder is not None:
+            recorder.close()
+            if recorder.fault or recorder.lost:
+                self.get_logger().error(f"recording: {recorder.lost} messages lost; {recorder.fault}".rstrip("; "))
 
     def _leave(self) -> None:
         if self.loop is not None and self.loop.running:

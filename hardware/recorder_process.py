@@ -174,7 +174,12 @@ class RecorderProcess:
 
 def _serve(line: socket.socket) -> None:
     """What the process does, until the other end is closed."""
-    from hardware.recorder import Recorder
+    try:
+        from hardware.recorder import Recorder
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"recording needs the Python package {error.name!r}: pip install -c constraints.txt -e '.[bags]'"
+        ) from error
 
     wanted = json.loads(line.recv(_LARGEST))
     spec = load_robot(wanted["robot"])

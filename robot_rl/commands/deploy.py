@@ -176,7 +176,7 @@ def _signals() -> Iterator[_Signals]:
 
 _FLAGS = (
     "lock_step", "through_guard", "settle_time", "estop_button", "cmd_vel_timeout", "priority", "lock_memory",
-    "pause_collector",
+    "pause_collector", "record",
 )  # fmt: skip
 """Flags that are parameters of the node."""
 
@@ -199,5 +199,7 @@ def _parser() -> Parser:
     parser.add_argument("--priority", type=whole_number(0), help="of the control thread, SCHED_FIFO, 1 to 99 [none]")
     parser.add_argument("--lock-memory", action="store_true", help="keep the process in memory")
     parser.add_argument("--pause-collector", action="store_true", help="no garbage collection while active")
+    record = "new folder for a bag of the robot's topics and of what the policy sees and does [none]"
+    parser.add_argument("--record", metavar="FOLDER", help=record)
     add_json(parser)
     return parser

@@ -159,11 +159,13 @@ def _policy(values: Values) -> list[Program]:
         "autostart": "true" if _yes(values, "autostart") else "false",
         "lock_step": "true" if _yes(values, "lock_step") else "false",
     }
+    # The node records by itself: only it knows what the policy sees and does.
+    parameters |= {"record": values["record"]} if values["record"] else {}
     given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     namespace = values["namespace"].strip("/")
     given += ["-r", f"__ns:=/{namespace}"] if namespace else []
     node = Program("policy", (*POLICY_NODE, "--ros-args", *given), leads=True)
-    return [*_twin_beside(values, robot), node, *_recorder(values, robot)]
+    return [*_twin_beside(values, robot), node]
 
 
 def _train(values: Values) -> list[Program]:
@@ -207,7 +209,7 @@ _ROBOT = Argument("go2", f"{', '.join(builtin_robots())}, or a robot's YAML file
 _COMMON = {
     "namespace": Argument("", "before all relative topic names"),
     "safety": Argument("", "YAML file with keys that replace those of the robot's safety section"),
-    "record": Argument("", "new folder for a bag of the robot's topics"),
+    "record": Argument("", "new folder for a bag of the robot's topics, and of the policy's side"),
     "rate": Argument("", "Hz of the twin's readings [up to 200]"),
     "lock_step": Argument("false", "whether the twin waits for a command after each reading", _YES_NO),
 }

@@ -21,7 +21,8 @@ from std_msgs.msg import Bool
 from hardware.deployment import Deployment
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import InvalidInput, PolicyError, RobotFault
-from robot_rl.make import make_deployment
+from robot_rl.make import make_deployment, make_task
+from robot_rl.spec import load_robot
 
 POLICY = str(shipped_policies()["go2-walk"])
 DEPLOY = ("-m", "robot_rl.cli", "deploy", POLICY, "--robot", "go2", "--lock-step", "--settle-time", "0.1")
@@ -79,6 +80,29 @@ def test_deployed_policy_walks_as_fast_as_it_is_told(lock_step_network: Any) -> 
     assert report["timing_s"]["period"]["p50"] > 0
     assert report["simulated"] is True
     assert report["stopped"] == ""
+
+
+def test_a_recorded_deployment_becomes_transitions(lock_step_network: Any, tmp_path: Path) -> None:
+    pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
+    from hardware.bag import Bag
+    from hardware.bag_replay import transitions
+
+    stand(lock_step_network.operator)
+    bag = tmp_path / "bag"
+    program = lock_step_network.start(*DEPLOY, "--seconds", "2", "--yes", "--json", "--record", str(bag))
+    assert program.process.wait(60) == 0, program.output
+    assert "recording" not in program.output  # nothing was lost
+    (episode,) = Bag(bag).episodes
+    assert (episode.about["policy"], episode.about["task"]) == ("go2-walk", "walk")
+    found, report = transitions([Bag(bag)], make_task("walk", load_robot("go2")))
+    # The last tick's answer comes when the episode is over.
+    assert 99 - report.left_out <= len(found.action) <= 100
+    assert report.left_out < 10
+    assert report.observation_error < 1e-5
+
+    program = lock_step_network.start(*DEPLOY, "--seconds", "2", "--yes", "--record", str(bag))
+    assert program.process.wait(60) == 2
+    assert f"{bag}" in program.output.splitlines()[-1]
 
 
 def test_policy_for_another_robot_is_refused(lock_step_network: Any) -> None:
