@@ -1,4 +1,4 @@
-"""The networks of an actor-critic: a Gaussian actor, and several critics evaluated as one stack."""
+"""The networks of an actor-critic: a Gaussian actor, a sampler, and several critics evaluated as one stack."""
 
 from __future__ import annotations
 
@@ -59,6 +59,47 @@ class Actor(nn.Module):
             x = torch.relu(layer(x))
         mean, log_std = self.head(x).chunk(2, dim=-1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
+
+
+class Sampler(nn.Module):
+    """Maps a normalised observation and noise to a pre-tanh action: u = f(noise; s), whose density may have any shape.
+
+    The noise is added to the result too. So the first policy is broad, and a density of several modes begins with
+    draws near all of them; what is lost then does not come back.
+    """
+
+    def __init__(
+        self, observation_size: int, action_size: int, hidden_sizes: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Draws the weights from `generator`; `hidden_sizes` are the widths of the ReLU layers."""
+        super().__init__()
+        # The first layer of both inputs in two parts, so that many draws for one observation share its part.
+        self.observation = nn.Linear(observation_size, hidden_sizes[0])
+        self.noise = nn.Linear(action_size, hidden_sizes[0], bias=False)
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden_sizes))
+        self.head = nn.Linear(hidden_sizes[-1], action_size)
+        inputs = observation_size + action_size
+        self.observation.weight = _uniform(self.observation.weight.shape, inputs, generator)
+        self.observation.bias = _uniform(self.observation.bias.shape, inputs, generator)
+        self.noise.weight = _uniform(self.noise.weight.shape, inputs, generator)
+        for layer in [*self.hidden, self.head]:
+            layer.weight = _uniform(layer.weight.shape, layer.in_features, generator)
+            layer.bias = _uniform(layer.bias.shape, layer.in_features, generator)
+
+    def forward(self, normalized_observation: Tensor, noise: Tensor) -> Tensor:
+        """N draws for each observation.
+
+        Args:
+            normalized_observation: (..., O).
+            noise: draws of N(0, I), (..., N, A).
+
+        Returns:
+            The pre-tanh actions, (..., N, A).
+        """
+        x = self.observation(normalized_observation)[..., None, :] + self.noise(noise)  # (..., N, H)
+        for layer in self.hidden:
+            x = layer(torch.relu(x))
+        return noise + self.head(torch.relu(x))
 
 
 class StackedLinear(nn.Module):

@@ -1,10 +1,10 @@
-"""The stacked critics against separate networks; the actor's shapes and bounds."""
+"""The stacked critics and the sampler against plain networks; the actor's shapes and bounds."""
 
 import pytest
 import torch
 from torch import nn
 
-from robot_rl.algorithms.networks import Actor, Critics
+from robot_rl.algorithms.networks import Actor, Critics, Sampler
 
 
 def generator() -> torch.Generator:
@@ -59,3 +59,20 @@ def test_initial_weights_follow_the_distribution_of_torch_linear():
     weight = Actor(400, 2, (300,), (-20.0, 2.0), generator()).hidden[0].weight
     assert weight.abs().max().item() == pytest.approx(400**-0.5, rel=1e-3)
     assert weight.std().item() == pytest.approx(nn.Linear(400, 300).weight.std().item(), rel=0.02)
+
+
+def test_a_sampler_is_a_network_of_observation_and_noise_side_by_side_plus_the_noise():
+    sampler = Sampler(5, 3, (16, 8), generator())
+    first = nn.Linear(8, 16)
+    first.weight.data = torch.cat([sampler.observation.weight.data, sampler.noise.weight.data], dim=1)
+    first.bias.data = sampler.observation.bias.data
+    assert first.weight.abs().max().item() == pytest.approx(8**-0.5, rel=0.05)  # drawn as that one layer would be
+    plain = nn.Sequential(first, nn.ReLU(), sampler.hidden[0], nn.ReLU(), sampler.head)
+    observation = torch.randn(7, 5, generator=generator())
+    noise = torch.randn(7, 4, 3, generator=generator())
+    u = sampler(observation, noise)
+    assert u.shape == (7, 4, 3)
+    for draw in range(4):
+        expected = plain(torch.cat([observation, noise[:, draw]], dim=-1)) + noise[:, draw]
+        torch.testing.assert_close(u[:, draw], expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(sampler(observation, noise[:1]), sampler(observation, noise[:1].expand(7, 4, 3)))
