@@ -74,6 +74,22 @@ class Setting:
         return self.kind(value)
 
 
+def check(settings: object, what: str, **checks: tuple[bool, str]) -> None:
+    """Refuses settings that cannot work, by name; for a settings class's `__post_init__`.
+
+    Args:
+        settings: to be checked.
+        what: they are settings of, for the message.
+        checks: by name of the setting, whether its value is fine and what is allowed.
+
+    Raises:
+        ConfigurationError: a value is not; the message is `WHAT: NAME must be ALLOWED, got VALUE`.
+    """
+    for name, (fine, allowed) in checks.items():
+        if not fine:
+            raise ConfigurationError(f"{what}: {name} must be {allowed}, got {getattr(settings, name)}")
+
+
 def _number(text: str) -> Any:
     try:
         return float(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -168,3 +169,21 @@ class Critics(nn.Module):
                 x = self.norms[index](x)
             x = torch.relu(x)
         return self.head(x).squeeze(-1)
+
+
+@torch.no_grad()
+def move_targets(targets: Sequence[Tensor], sources: Sequence[Tensor], tau: float) -> None:
+    """theta_target <- (1 - tau) theta_target + tau theta, in place, for lists of tensors of matching shapes."""
+    torch._foreach_lerp_(list(targets), list(sources), tau)
+
+
+@contextmanager
+def without_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Lets gradients pass through a network to its inputs without computing those of its weights."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

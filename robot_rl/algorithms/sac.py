@@ -6,8 +6,6 @@ Source: Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (a
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +15,10 @@ from torch import Tensor, nn
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import sample_with_log_prob
 from robot_rl.algorithms.learner import Batch
-from robot_rl.algorithms.networks import Actor, Critics
-from robot_rl.errors import ConfigurationError, InvalidInput
+from robot_rl.algorithms.network_learner import NetworkLearner
+from robot_rl.algorithms.networks import Actor, Critics, move_targets, without_gradients
+from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
-from robot_rl.training.state import State, copy_into
 
 
 @dataclass(frozen=True)
@@ -52,19 +50,18 @@ class SACSettings:
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
-        checks = {
-            "discount": (0 <= self.discount < 1, "in [0, 1)"),
-            "tau": (0 < self.tau <= 1, "in (0, 1]"),
-            "actor_learning_rate": (self.actor_learning_rate > 0, "positive"),
-            "critic_learning_rate": (self.critic_learning_rate > 0, "positive"),
-            "temperature_learning_rate": (self.temperature_learning_rate >= 0, "zero or positive"),
-            "initial_temperature": (self.initial_temperature > 0, "positive"),
-            "hidden_sizes": (len(self.hidden_sizes) > 0 and all(s > 0 for s in self.hidden_sizes), "positive widths"),
-            "log_std_min": (self.log_std_min < self.log_std_max, f"below log_std_max ({self.log_std_max})"),
-        }
-        for name, (fine, allowed) in checks.items():
-            if not fine:
-                raise ConfigurationError(f"SAC: {name} must be {allowed}, got {getattr(self, name)}")
+        check(
+            self,
+            "SAC",
+            discount=(0 <= self.discount < 1, "in [0, 1)"),
+            tau=(0 < self.tau <= 1, "in (0, 1]"),
+            actor_learning_rate=(self.actor_learning_rate > 0, "positive"),
+            critic_learning_rate=(self.critic_learning_rate > 0, "positive"),
+            temperature_learning_rate=(self.temperature_learning_rate >= 0, "zero or positive"),
+            initial_temperature=(self.initial_temperature > 0, "positive"),
+            hidden_sizes=(len(self.hidden_sizes) > 0 and all(s > 0 for s in self.hidden_sizes), "positive widths"),
+            log_std_min=(self.log_std_min < self.log_std_max, f"below log_std_max ({self.log_std_max})"),
+        )
 
 
 def critic_target(
@@ -115,26 +112,10 @@ def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float)
     return -log_alpha.exp() * (log_prob.detach().mean() + target_entropy)
 
 
-@torch.no_grad()
-def move_targets(targets: Sequence[Tensor], sources: Sequence[Tensor], tau: float) -> None:
-    """theta_target <- (1 - tau) theta_target + tau theta, in place, for lists of tensors of matching shapes."""
-    torch._foreach_lerp_(list(targets), list(sources), tau)
-
-
-@contextmanager
-def _without_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
-    """Lets gradients pass through a network to its inputs without computing those of its weights."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-
-
-class SAC:
+class SAC(NetworkLearner):
     """The learner: networks, optimisers and one update; see `Learner` for the interface."""
+
+    name = "sac"
 
     def __init__(
         self,
@@ -156,17 +137,9 @@ class SAC:
         Raises:
             ConfigurationError: the normaliser is for observations of another size.
         """
-        self.observation_size = observation_size
-        self.action_size = action_size
+        super().__init__(observation_size, action_size, seed, normalizer)
         self.settings = settings = settings or SACSettings()
-        self.normalizer = normalizer or Normalizer.identity(observation_size)
-        if self.normalizer.size != observation_size:
-            raise ConfigurationError(
-                f"SAC: the normaliser is for {self.normalizer.size} observations, the environment has "
-                f"{observation_size}"
-            )
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
-        self._generator = torch.Generator().manual_seed(seed)
 
         bounds = (settings.log_std_min, settings.log_std_max)
         self.actor = Actor(observation_size, action_size, settings.hidden_sizes, bounds, self._generator)
@@ -189,11 +162,7 @@ class SAC:
 
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """See `Learner.act`."""
-        observation = np.asarray(observation, dtype=np.float32)
-        if observation.shape[-1:] != (self.observation_size,):
-            raise InvalidInput(
-                f"observation has shape {observation.shape}, the policy takes (..., {self.observation_size})"
-            )
+        observation = self._checked(observation)
         with torch.inference_mode():
             mean, log_std = self.actor(self._normalized(observation))
             if not deterministic:
@@ -221,7 +190,7 @@ class SAC:
 
         mean, log_std = self.actor(observation)
         new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
-        with _without_gradients(self._critic_parameters):
+        with without_gradients(self._critic_parameters):
             new_q = self.critics(observation, new_action)  # (2, B)
         loss_pi = actor_loss(log_prob, new_q, alpha)
         self._actor_adam.minimize(loss_pi)
@@ -244,33 +213,11 @@ class SAC:
             "q_gap": (q[0] - q[1]).abs().mean().item(),
         }
 
-    def _normalized(self, observation: np.ndarray) -> Tensor:
-        if self.normalizer.is_identity:
-            # A copy, so that matrix products see the same memory alignment in every process and so the same bits.
-            return torch.from_numpy(observation).clone(memory_format=torch.contiguous_format)
-        return torch.from_numpy(self.normalizer(observation))
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
 
-    def _named_tensors(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name: weights, then Adam's moments and step counts."""
-        named: dict[str, Tensor] = {"log_alpha": self.log_alpha}
-        modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
-        for name, module in modules.items():
-            named.update({f"{name}/{key}": tensor for key, tensor in module.named_parameters()})
-        adams = {"actor": self._actor_adam, "critics": self._critic_adam, "temperature": self._temperature_adam}
-        for name, adam in adams.items():
-            named.update({f"adam/{name}/{key}": tensor for key, tensor in adam.tensors.items()})
-        return named
+    def _adams(self) -> dict[str, Adam]:
+        return {"actor": self._actor_adam, "critics": self._critic_adam, "temperature": self._temperature_adam}
 
-    def state(self) -> State:
-        """See `Learner.state`."""
-        own = State(tensors={name: tensor.detach().clone() for name, tensor in self._named_tensors().items()})
-        own.tensors["generator"] = self._generator.get_state()
-        own.values["algorithm"] = "sac"
-        return State.join({"sac": own, "normalizer": self.normalizer.state()})
-
-    def load_state(self, state: State) -> None:
-        """See `Learner.load_state`."""
-        own = state.part("sac")
-        copy_into(self._named_tensors(), own.tensors, "SAC")
-        self._generator.set_state(own.tensors["generator"])
-        self.normalizer.load_state(state.part("normalizer"))
+    def _single_tensors(self) -> dict[str, Tensor]:
+        return {"log_alpha": self.log_alpha}

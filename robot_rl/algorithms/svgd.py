@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from robot_rl.algorithms.distributions import log_one_minus_tanh_squared
-from robot_rl.errors import ConfigurationError, InvalidInput
+from robot_rl.errors import InvalidInput
+from robot_rl.settings import check
 
 LogDensity = Callable[[Tensor], Tensor]
 """Maps points (..., N, A) to log densities (..., N), up to a constant that is the same for all N."""
@@ -47,14 +48,13 @@ class Kernel:
 
     def __post_init__(self) -> None:
         """Refuses what cannot work, by name."""
-        checks = {
-            "shape": (self.shape in KERNELS, f"one of {', '.join(KERNELS)}"),
-            "bandwidth": (self.bandwidth is None or self.bandwidth > 0, "positive, or none to follow the median"),
-            "rule": (self.rule in BANDWIDTH_RULES, f"one of {', '.join(BANDWIDTH_RULES)}"),
-        }
-        for name, (fine, allowed) in checks.items():
-            if not fine:
-                raise ConfigurationError(f"kernel: {name} must be {allowed}, got {getattr(self, name)!r}")
+        check(
+            self,
+            "kernel",
+            shape=(self.shape in KERNELS, f"one of {', '.join(KERNELS)}"),
+            bandwidth=(self.bandwidth is None or self.bandwidth > 0, "positive, or none to follow the median"),
+            rule=(self.rule in BANDWIDTH_RULES, f"one of {', '.join(BANDWIDTH_RULES)}"),
+        )
 
     def width(self, squared_distance: Tensor) -> Tensor:
         """The bandwidth for N particles seen from M points.

@@ -9,13 +9,13 @@ import torch
 
 from robot_rl.algorithms.distributions import sample_with_log_prob
 from robot_rl.algorithms.learner import Batch, Learner
+from robot_rl.algorithms.networks import move_targets
 from robot_rl.algorithms.sac import (
     SAC,
     SACSettings,
     actor_loss,
     critic_loss,
     critic_target,
-    move_targets,
     temperature_loss,
 )
 from robot_rl.errors import ConfigurationError, InvalidInput, StorageError

@@ -1,0 +1,90 @@
+"""What every learner made of networks needs: normalised observations, its own random numbers, and its state."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robot_rl.algorithms.adam import Adam
+from robot_rl.errors import ConfigurationError, InvalidInput
+from robot_rl.training.normalizer import Normalizer
+from robot_rl.training.state import State, copy_into
+
+
+class NetworkLearner:
+    """Base of the learners; a subclass adds networks, `actor`, `act` and `update`, see `Learner`.
+
+    Attributes:
+        name: of the algorithm, by which a saved state is known.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, observation_size: int, action_size: int, seed: int, normalizer: Normalizer | None) -> None:
+        """Args: see the subclass.
+
+        Raises:
+            ConfigurationError: the normaliser is for observations of another size.
+        """
+        self.observation_size = observation_size
+        self.action_size = action_size
+        self.normalizer = normalizer or Normalizer.identity(observation_size)
+        if self.normalizer.size != observation_size:
+            raise ConfigurationError(
+                f"{type(self).__name__}: the normaliser is for {self.normalizer.size} observations, the environment "
+                f"has {observation_size}"
+            )
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """The networks that training changes, by name."""
+        raise NotImplementedError
+
+    def _adams(self) -> dict[str, Adam]:
+        """The optimisers, by name."""
+        raise NotImplementedError
+
+    def _single_tensors(self) -> dict[str, Tensor]:
+        """What is in no network and must be saved too, by name."""
+        return {}
+
+    def _checked(self, observation: np.ndarray) -> np.ndarray:
+        """The observation as float32; raises InvalidInput where it has another size."""
+        observation = np.asarray(observation, dtype=np.float32)
+        if observation.shape[-1:] != (self.observation_size,):
+            raise InvalidInput(
+                f"observation has shape {observation.shape}, the policy takes (..., {self.observation_size})"
+            )
+        return observation
+
+    def _normalized(self, observation: np.ndarray) -> Tensor:
+        if self.normalizer.is_identity:
+            # A copy, so that matrix products see the same memory alignment in every process and so the same bits.
+            return torch.from_numpy(observation).clone(memory_format=torch.contiguous_format)
+        return torch.from_numpy(self.normalizer(observation))
+
+    def _named_tensors(self) -> dict[str, Tensor]:
+        """Every tensor that training changes, by name: weights, then Adam's moments and step counts."""
+        named = self._single_tensors()
+        for name, module in self._modules().items():
+            named.update({f"{name}/{key}": tensor for key, tensor in module.named_parameters()})
+        for name, adam in self._adams().items():
+            named.update({f"adam/{name}/{key}": tensor for key, tensor in adam.tensors.items()})
+        return named
+
+    def state(self) -> State:
+        """See `Learner.state`."""
+        own = State(tensors={name: tensor.detach().clone() for name, tensor in self._named_tensors().items()})
+        own.tensors["generator"] = self._generator.get_state()
+        own.values["algorithm"] = self.name
+        return State.join({self.name: own, "normalizer": self.normalizer.state()})
+
+    def load_state(self, state: State) -> None:
+        """See `Learner.load_state`."""
+        own = state.part(self.name)
+        copy_into(self._named_tensors(), own.tensors, type(self).__name__)
+        self._generator.set_state(own.tensors["generator"])
+        self.normalizer.load_state(state.part("normalizer"))
