@@ -54,6 +54,18 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "sac": Algorithm(
         "robot_rl.algorithms.sac", "SAC", "SACSettings", "soft actor-critic, twin critics, automatic temperature"
     ),
+    "sac_value": Algorithm(
+        "robot_rl.algorithms.sac_value",
+        "SACValue",
+        "SACValueSettings",
+        "soft actor-critic as first published: a value network, one critic (v1) or two (v2), a reward scale",
+    ),
+    "soft_q": Algorithm(
+        "robot_rl.algorithms.soft_q",
+        "SoftQ",
+        "SoftQSettings",
+        "soft Q-learning: a sampler network that follows exp(Q / alpha), for policies of several modes",
+    ),
 }
 
 

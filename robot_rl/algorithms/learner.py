@@ -41,7 +41,7 @@ class Learner(Protocol):
 
     @property
     def actor(self) -> nn.Module:
-        """Maps a normalised observation (..., O) to mean and log_std (..., A) of the pre-tanh action."""
+        """What draws the action: `networks.Actor`, a Gaussian under the tanh, or `energy_policy.EnergyPolicy`."""
         ...
 
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The networks of an actor-critic: a Gaussian actor, a sampler, and several critics evaluated as one stack."""
+"""The networks of an actor-critic: a Gaussian actor, a sampler, a value, and several critics evaluated as one stack."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def _uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> n
     """Uniform on +-1/sqrt(fan_in), what torch.nn.Linear draws too, but from our own generator."""
     bound = 1.0 / math.sqrt(fan_in)
     return nn.Parameter((2.0 * torch.rand(*shape, generator=generator) - 1.0) * bound)
+
+
+def _draw_weights(layers: Sequence[nn.Linear], generator: torch.Generator) -> None:
+    for layer in layers:
+        layer.weight = _uniform(layer.weight.shape, layer.in_features, generator)
+        layer.bias = _uniform(layer.bias.shape, layer.in_features, generator)
 
 
 class Actor(nn.Module):
@@ -42,9 +48,7 @@ class Actor(nn.Module):
         sizes = [observation_size, *hidden_sizes]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.head = nn.Linear(sizes[-1], 2 * action_size)
-        for layer in [*self.hidden, self.head]:
-            layer.weight = _uniform(layer.weight.shape, layer.in_features, generator)
-            layer.bias = _uniform(layer.bias.shape, layer.in_features, generator)
+        _draw_weights([*self.hidden, self.head], generator)
 
     def forward(self, normalized_observation: Tensor) -> tuple[Tensor, Tensor]:
         """The Gaussian of the pre-tanh action.
@@ -60,6 +64,24 @@ class Actor(nn.Module):
             x = torch.relu(layer(x))
         mean, log_std = self.head(x).chunk(2, dim=-1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
+
+
+class Value(nn.Module):
+    """Maps a normalised observation to the value of its state."""
+
+    def __init__(self, observation_size: int, hidden_sizes: Sequence[int], generator: torch.Generator) -> None:
+        """Draws the weights from `generator`; `hidden_sizes` are the widths of the ReLU layers."""
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([observation_size, *hidden_sizes]))
+        self.head = nn.Linear(hidden_sizes[-1], 1)
+        _draw_weights([*self.hidden, self.head], generator)
+
+    def forward(self, normalized_observation: Tensor) -> Tensor:
+        """V(s), (...), for observations (..., O)."""
+        x = normalized_observation
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return self.head(x).squeeze(-1)
 
 
 class Sampler(nn.Module):
@@ -83,9 +105,7 @@ class Sampler(nn.Module):
         self.observation.weight = _uniform(self.observation.weight.shape, inputs, generator)
         self.observation.bias = _uniform(self.observation.bias.shape, inputs, generator)
         self.noise.weight = _uniform(self.noise.weight.shape, inputs, generator)
-        for layer in [*self.hidden, self.head]:
-            layer.weight = _uniform(layer.weight.shape, layer.in_features, generator)
-            layer.bias = _uniform(layer.bias.shape, layer.in_features, generator)
+        _draw_weights([*self.hidden, self.head], generator)
 
     def forward(self, normalized_observation: Tensor, noise: Tensor) -> Tensor:
         """N draws for each observation.
@@ -142,10 +162,22 @@ class Critics(nn.Module):
         hidden_sizes: Sequence[int],
         layer_norm: bool,
         generator: torch.Generator,
+        unit: float = 1.0,
     ) -> None:
-        """Draws the weights from `generator`; with `layer_norm` each hidden layer is normalised before its ReLU."""
+        """Draws the weights from `generator`.
+
+        Args:
+            count: number C of critics.
+            observation_size: number of entries O of an observation.
+            action_size: number of entries A of an action.
+            hidden_sizes: widths of the ReLU layers.
+            layer_norm: whether each hidden layer is normalised before its ReLU.
+            generator: source of the initial weights.
+            unit: reward units by which the last layer's output is multiplied, so that large values are in reach.
+        """
         super().__init__()
         self.count = count
+        self.unit = unit
         sizes = [observation_size + action_size, *hidden_sizes]
         pairs = list(pairwise(sizes))
         self.hidden = nn.ModuleList(StackedLinear(count, a, b, generator) for a, b in pairs)
@@ -168,7 +200,8 @@ class Critics(nn.Module):
             if self.norms is not None:
                 x = self.norms[index](x)
             x = torch.relu(x)
-        return self.head(x).squeeze(-1)
+        q = self.head(x).squeeze(-1)
+        return q if self.unit == 1.0 else self.unit * q
 
 
 @torch.no_grad()

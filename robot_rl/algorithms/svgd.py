@@ -29,7 +29,7 @@ LogDensity = Callable[[Tensor], Tensor]
 """Maps points (..., N, A) to log densities (..., N), up to a constant that is the same for all N."""
 
 KERNELS = ("gaussian", "inverse_multiquadric")
-BANDWIDTH_RULES = ("median", "half_median")
+BANDWIDTH_RULES = ("half_median", "median")
 
 LEAST_BANDWIDTH = 1e-3
 """Particles that coincide have a median distance of zero, and would never part."""
@@ -43,8 +43,9 @@ class Kernel:
     """gaussian: exp(-|x - y|^2 / h); inverse_multiquadric: (1 + |x - y|^2 / h)^(-1/2), with longer reach."""
     bandwidth: float | None = None
     """h, in squared units of the particles; None follows the median of the squared distances by the rule."""
-    rule: str = "median"
-    """median: h = med / log N; half_median, the rule of the 2017 paper: h = med / (2 log(N + 1)); at least 1e-3."""
+    rule: str = "half_median"
+    """half_median: h = med / (2 log(N + 1)), narrow enough to tell modes apart; median: h = med / log N, twice as wide;
+    at least 1e-3 both."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot work, by name."""
@@ -168,27 +169,21 @@ def svgd(
     return particles
 
 
-def sampler_loss(drawn: Tensor, fixed: int, log_density: LogDensity, kernel: Kernel) -> Tensor:
+def sampler_loss(still: Tensor, moved: Tensor, log_density: LogDensity, kernel: Kernel) -> Tensor:
     """A loss whose gradient moves a network that draws particles along the Stein direction.
 
-    The network's draws u = f(xi; s) are split: the first ones are the sample from which the direction is computed,
-    and hold still; the others are moved, so that no particle repels itself. The value of this loss means nothing.
+    Both arguments are draws u = f(noise; s) of the network: the direction is computed from the ones that hold still,
+    and the others follow it, so that no particle counts its own place. The value of this loss means nothing.
 
     Args:
-        drawn: u, with gradients to the network, (..., N, A); a leading dimension is a state.
-        fixed: how many of the N hold still, at least 1 and less than N.
-        log_density: of u, (..., fixed, A) -> (..., fixed).
+        still: u_i, (..., N, A); a leading dimension is a state.
+        moved: u_j, with gradients to the network, (..., M, A).
+        log_density: of u, (..., N, A) -> (..., N).
         kernel: see `Kernel`.
 
     Returns:
         A scalar whose gradient is -mean_j (du_j / dtheta)^T phi(u_j), the mean over states too.
-
-    Raises:
-        InvalidInput: nothing would hold still, or nothing would move.
     Source: Haarnoja et al. 2017, eq. 13-14.
     """
-    if not 0 < fixed < drawn.shape[-2]:
-        raise InvalidInput(f"{fixed} of {drawn.shape[-2]} particles held still; must be at least 1 and not all")
-    still, moved = drawn[..., :fixed, :].detach(), drawn[..., fixed:, :]
     phi = stein_direction(still, score_of(log_density, still), moved, kernel)  # (..., M, A)
     return -(phi * moved).sum(dim=-1).mean()

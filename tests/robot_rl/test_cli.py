@@ -11,6 +11,7 @@ import yaml
 
 from robot_rl.cli import main
 from robot_rl.commands import policy_files
+from robot_rl.make import ALGORITHMS
 from robot_rl.spec import BUILTIN
 
 TINY = """
@@ -66,6 +67,21 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
     again = json.loads((out / "config.json").read_text())
     assert again.pop("trainer") == {**config.pop("trainer"), "total_steps": 100}
     assert again == config
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "sac"])
+def test_every_algorithm_trains_resumes_and_leaves_a_policy_file(algorithm, tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = [flag.replace("--sac.", f"--{algorithm}.") for flag in TINY]
+    command = ["train", "stand", "--robot", "go2", "--steps", "130", "--algorithm", algorithm, "--out", str(folder)]
+    assert main([*command, *flags, f"--{algorithm}.critics", "1"]) == 0
+    assert main(["train", "--resume", str(folder), "--steps", "150"]) == 0
+    contract = printed_json(capsys, "info", folder / "policy.onnx")
+    assert contract["algorithm"] == algorithm
+    assert contract["settings"]["critics"] == 1
+    assert contract["training"]["steps"] == 150
+    assert contract["network"]["sizes"][1:3] == [16, 16]
+    assert printed_json(capsys, "evaluate", folder, "--episodes", "1")["episodes"] == 1
 
 
 def test_a_resumed_run_goes_on_to_more_steps(tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robot_rl.algorithms.distributions import sample_with_log_prob
-from robot_rl.algorithms.learner import Batch, Learner
+from robot_rl.algorithms.learner import Batch
 from robot_rl.algorithms.networks import move_targets
 from robot_rl.algorithms.sac import (
     SAC,
@@ -18,8 +18,7 @@ from robot_rl.algorithms.sac import (
     critic_target,
     temperature_loss,
 )
-from robot_rl.errors import ConfigurationError, InvalidInput, StorageError
-from robot_rl.training.normalizer import Normalizer
+from robot_rl.errors import ConfigurationError
 
 SMALL = SACSettings(hidden_sizes=(16, 16))
 
@@ -192,17 +191,6 @@ def test_actor_step_leaves_no_gradient_in_the_critics():
     assert all(parameter.grad is None for parameter in learner.target_critics.parameters())
 
 
-def test_actions_lie_in_the_unit_box_and_are_float32():
-    learner: Learner = SAC(4, 2, SMALL, seed=0)
-    assert isinstance(learner, Learner)
-    rng = np.random.default_rng(0)
-    for observation in (rng.standard_normal(4) * 100, rng.standard_normal((7, 4)).astype(np.float32)):
-        action = learner.act(observation)
-        assert action.shape == (*observation.shape[:-1], 2)
-        assert action.dtype == np.float32
-        assert np.abs(action).max() <= 1.0
-
-
 def test_deterministic_actions_are_the_mode_and_draw_no_random_number():
     learner = SAC(4, 2, SMALL, seed=0)
     observation = np.full(4, 0.3, np.float32)
@@ -221,79 +209,6 @@ def test_sampled_actions_follow_the_actor():
     u = np.arctanh(learner.act(observation)[:, 0].astype(np.float64))
     assert u.mean() == pytest.approx(mean, abs=4 * float(np.exp(log_std)) / 20_000**0.5)
     assert u.std() == pytest.approx(np.exp(log_std), rel=0.03)
-
-
-def test_observation_of_another_size_is_refused_with_both_shapes():
-    with pytest.raises(InvalidInput, match=r"\(3,\).*4"):
-        SAC(4, 2, SMALL).act(np.zeros(3))
-
-
-def test_same_seed_gives_the_same_learner_and_another_seed_another():
-    def trained(seed: int) -> dict[str, torch.Tensor]:
-        learner = SAC(4, 2, SMALL, seed=seed)
-        for _ in range(3):
-            learner.update(random_batch())
-        return parameters_of(learner)
-
-    one, same, other = trained(0), trained(0), trained(1)
-    assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not torch.equal(one["sac/actor/head.weight"], other["sac/actor/head.weight"])
-
-
-def test_making_a_learner_leaves_the_global_generator_of_torch_alone():
-    before = torch.get_rng_state()
-    SAC(4, 2, SMALL, seed=5).update(random_batch())
-    if not torch.equal(before, torch.get_rng_state()):
-        # torch.nn.Linear draws weights of its own first; what matters is that ours do not depend on them.
-        torch.manual_seed(1)
-        one = SAC(4, 2, SMALL, seed=5).state().tensors["sac/actor/head.weight"]
-        torch.manual_seed(2)
-        assert torch.equal(one, SAC(4, 2, SMALL, seed=5).state().tensors["sac/actor/head.weight"])
-
-
-@pytest.mark.parametrize("running", [False, True])
-def test_a_learner_that_loaded_a_state_goes_on_as_the_one_that_saved_it(running: bool):
-    def normalizer() -> Normalizer:
-        return Normalizer.running_statistics(4) if running else Normalizer(np.ones(4), 2 * np.ones(4))
-
-    original = SAC(4, 2, SMALL, 0, normalizer())
-    original.normalizer.observe(random_batch().observation)
-    for index in range(3):
-        original.update(random_batch(seed=index))
-    resumed = SAC(4, 2, SMALL, 99, normalizer())
-    resumed.load_state(original.state())
-    for index in range(3):
-        original.update(random_batch(seed=index))
-        resumed.update(random_batch(seed=index))
-    ours, theirs = parameters_of(original), parameters_of(resumed)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    observation = np.ones(4, np.float32)
-    np.testing.assert_array_equal(original.act(observation), resumed.act(observation))
-
-
-def test_a_state_loads_before_the_first_update_too():
-    original, resumed = SAC(4, 2, SMALL, 0), SAC(4, 2, SMALL, 1)
-    resumed.load_state(original.state())
-    original.update(random_batch())
-    resumed.update(random_batch())
-    assert torch.equal(original.actor.head.weight, resumed.actor.head.weight)
-
-
-def test_a_state_of_other_sizes_is_refused_by_name_and_changes_nothing():
-    learner = SAC(4, 2, SMALL, seed=0)
-    before = parameters_of(learner)
-    with pytest.raises(StorageError, match="hidden"):
-        learner.load_state(SAC(4, 2, SACSettings(hidden_sizes=(8, 16)), seed=1).state())
-    after = parameters_of(learner)
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_metrics_come_only_when_asked():
-    learner = SAC(4, 2, SMALL)
-    assert learner.update(random_batch()) == {}
-    metrics = learner.update(random_batch(), metrics=True)
-    assert {"critic_loss", "actor_loss", "alpha", "entropy", "q"} <= set(metrics)
-    assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
 
 
 def test_temperature_with_learning_rate_zero_stays_fixed():
@@ -317,18 +232,3 @@ def test_layer_norm_critic_trains():
 def test_settings_that_cannot_work_are_refused_by_name(name: str, value: float):
     with pytest.raises(ConfigurationError, match=name):
         SACSettings(**{name: value})
-
-
-def test_a_normaliser_of_another_size_is_refused():
-    with pytest.raises(ConfigurationError, match="3 observations"):
-        SAC(4, 2, SMALL, normalizer=Normalizer.identity(3))
-
-
-def test_the_normaliser_stands_before_both_networks():
-    normalizer = Normalizer(np.full(4, 2.0), np.full(4, 0.5))
-    plain, scaled = SAC(4, 2, SMALL, seed=0), SAC(4, 2, SMALL, seed=0, normalizer=normalizer)
-    raw = np.array([2.0, 2.5, 1.0, 30.0], np.float32)
-    np.testing.assert_array_equal(
-        scaled.act(raw, deterministic=True),
-        plain.act(np.array([0.0, 1.0, -2.0, 10.0], np.float32), deterministic=True),
-    )

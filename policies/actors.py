@@ -1,0 +1,179 @@
+"""What the exporter knows of each kind of actor: its nodes in a graph, and its answer in torch.
+
+A Gaussian actor (SAC) answers with the mean of its Gaussian:
+
+    observation ─ layers ─┬─ mean ─ tanh ─────────────────── action
+                          └─ log std ─ exp ─ x noise + mean ─ tanh ─ sampled_action
+
+The policy of an energy (soft Q-learning) draws K candidates from noise that is part of the file, and answers with the
+one that its critics like best; so the critics are in the file too:
+
+    observation ─ sampler x K ─ tanh ─ critics ─ least ─ index of the highest ─ action
+    observation, noise ─ sampler ─ tanh ─────────────────────────────────────── sampled_action
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.graph import ActorNodes, Graph, linear_layers
+from robot_rl.algorithms.energy_policy import BLOCK, EnergyPolicy
+from robot_rl.errors import ConfigurationError
+
+
+class Exporter(ActorNodes, Protocol):
+    """One kind of actor."""
+
+    sizes: tuple[int, ...]
+    """Widths from observation to action, of the network that draws the action."""
+
+    def pre_tanh(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+        """An actor's own answer, (N, d), for normalised observations (N, size); noise (N, d), None for no sample."""
+        ...
+
+    def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """What the deterministic answer is chosen from: pre-tanh actions (N, K, d) and their worth (N, K)."""
+        ...
+
+
+def exporter(actor: Any) -> Exporter:
+    """The exporter of an actor's kind.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if isinstance(actor, EnergyPolicy):
+        return EnergyExporter(actor)
+    return GaussianExporter(actor)
+
+
+class GaussianExporter:
+    """A stack of ReLU layers with mean and log standard deviation side by side in its head."""
+
+    def __init__(self, actor: Any) -> None:
+        """Args: actor: see `robot_rl.algorithms.networks.Actor`."""
+        wanted = ("hidden", "head", "log_std_min", "log_std_max")
+        if any(not hasattr(actor, name) for name in wanted) or not linear_layers(*actor.hidden, actor.head):
+            raise ConfigurationError(
+                f"cannot export an actor of type {type(actor).__name__}: expected linear layers in `hidden` and "
+                "`head`, with log_std_min and log_std_max"
+            )
+        self._actor = actor
+        widths = [layer.in_features for layer in (*actor.hidden, actor.head)]
+        self.sizes = (*widths, actor.head.out_features // 2)
+
+    def nodes(self, graph: Graph, observation: str) -> None:
+        """See `ActorNodes`."""
+        actor, x = self._actor, observation
+        for index, layer in enumerate(actor.hidden):
+            x = graph.node("Relu", [graph.linear(x, f"linear_{index}", layer.weight, layer.bias)], f"hidden_{index}")
+        # The head's halves apart: the deterministic answer then pays for the mean alone.
+        halves = zip(actor.head.weight.chunk(2), actor.head.bias.chunk(2), ("mean", "raw_log_std"), strict=True)
+        mean, log_std = (graph.linear(x, name, weight, bias) for weight, bias, name in halves)
+        graph.node("Tanh", [mean], "action")
+        bounds = [graph.constant("log_std_min", actor.log_std_min), graph.constant("log_std_max", actor.log_std_max)]
+        std = graph.node("Exp", [graph.node("Clip", [log_std, *bounds], "log_std")], "std")
+        draw = graph.node("Add", [mean, graph.node("Mul", [std, "noise"], "scaled_noise")], "sample")
+        graph.node("Tanh", [draw], "sampled_action")
+
+    def pre_tanh(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+        """See `Exporter`."""
+        mean, log_std = actor(observation)
+        return mean if noise is None else mean + log_std.exp() * noise
+
+    def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean, and nothing beside it."""
+        mean = self.pre_tanh(actor, observation, None)
+        return mean[:, None], torch.zeros_like(mean[:, :1])
+
+
+class EnergyExporter:
+    """A sampler with the critics that rank its draws."""
+
+    def __init__(self, actor: EnergyPolicy) -> None:
+        """Args: actor: to be exported."""
+        self._actor = actor
+        sampler = actor.sampler
+        layers = [sampler.observation, *sampler.hidden, sampler.head]
+        self.sizes = (sampler.observation.in_features, *(layer.out_features for layer in layers))
+
+    def nodes(self, graph: Graph, observation: str) -> None:
+        """See `ActorNodes`."""
+        sampler, noise = self._actor.sampler, self._actor.candidates
+        node, constant = graph.node, graph.constant
+        layers = [
+            (constant(f"{name}_weight", layer.weight.T), constant(f"{name}_bias", layer.bias))
+            for name, layer in [*((f"sampler_{i}", x) for i, x in enumerate(sampler.hidden, 1)), ("head", sampler.head)]
+        ]
+        noise_weight = constant("sampler_noise_weight", sampler.noise.weight.T)
+        one = constant("one", [1], np.int64)
+        seen = graph.linear(observation, "sampler_0", sampler.observation.weight, sampler.observation.bias)  # (N, H)
+
+        def draw(first: str, noise: str, name: str) -> str:
+            x = node("Relu", [first], f"{name}_hidden_0")
+            for index, layer in enumerate(layers, 1):
+                x = _dense(graph, x, layer, f"{name}_linear_{index}")
+                if index < len(layers):
+                    x = node("Relu", [x], f"{name}_hidden_{index}")
+            return node("Add", [noise, x], name)
+
+        with torch.no_grad():
+            shift = constant("candidate_shift", sampler.noise(noise))  # (K, H)
+        each = node("Unsqueeze", [seen, one], "sampler_0_each")  # (N, 1, H)
+        kept = constant("candidate_noise", noise)
+        candidates = draw(node("Add", [each, shift], "candidate_first"), kept, "candidates")  # (N, K, d)
+        actions = node("Tanh", [candidates], "candidate_actions")
+        best = node("ArgMax", [self._lowest_q(graph, observation, actions)], "best", axis=1, keepdims=0)  # (N, 1)
+        node("GatherND", [actions, best], "action", batch_dims=1)
+
+        shifted = node("Add", [seen, node("MatMul", ["noise", noise_weight], "noise_shift")], "sample_first")
+        node("Tanh", [draw(shifted, "noise", "sample")], "sampled_action")
+
+    def _lowest_q(self, graph: Graph, observation: str, actions: str) -> str:
+        """min_c Q_c of actions (N, K, d), as (N, K, 1)."""
+        critics: Any = self._actor.critics
+        node, constant, size = graph.node, graph.constant, self.sizes[0]
+        q = []
+        for c in range(critics.count):
+            layers = [*critics.hidden, critics.head]
+            # The first layer in two parts, so that the observation's is computed once for all K actions.
+            weight, bias = layers[0].weight[c], layers[0].bias[c, 0]  # (size + d, H), (H,)
+            seen = graph.linear(observation, f"critic_{c}_observation", weight[:size].T, bias)
+            each = node("Unsqueeze", [seen, "one"], f"critic_{c}_observation_each")  # (N, 1, H)
+            action_weight = constant(f"critic_{c}_action_weight", weight[size:])
+            acted = node("MatMul", [actions, action_weight], f"critic_{c}_action")
+            x = node("Add", [each, acted], f"critic_{c}_linear_0")  # (N, K, H)
+            for index, layer in enumerate(layers[1:], 1):
+                x = _normalized_relu(graph, x, critics, c, index - 1)
+                name = f"critic_{c}_linear_{index}"
+                constants = constant(f"{name}_weight", layer.weight[c]), constant(f"{name}_bias", layer.bias[c, 0])
+                x = _dense(graph, x, constants, name)
+            q.append(x)
+        return node("Min", q, "candidate_q")
+
+    def pre_tanh(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+        """See `Exporter`."""
+        return actor.pre_tanh(observation, noise)
+
+    def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Exporter`."""
+        u, q = zip(*(actor.ranked(block) for block in observation.split(BLOCK)), strict=True)
+        return torch.cat(u), torch.cat(q)
+
+
+def _dense(graph: Graph, x: str, constants: tuple[str, str], name: str) -> str:
+    """x W + b over the last dimension, whatever stands before it."""
+    weight, bias = constants
+    return graph.node("Add", [graph.node("MatMul", [x, weight], f"{name}_product"), bias], name)
+
+
+def _normalized_relu(graph: Graph, x: str, critics: Any, c: int, index: int) -> str:
+    if critics.norms is not None:
+        norm, name = critics.norms[index], f"critic_{c}_norm_{index}"
+        constants = [graph.constant(f"{name}_gain", norm.gain[c, 0]), graph.constant(f"{name}_bias", norm.bias[c, 0])]
+        x = graph.node("LayerNormalization", [x, *constants], name, epsilon=1e-5)
+    return graph.node("Relu", [x], f"critic_{c}_hidden_{index}")
