@@ -49,6 +49,7 @@ from robot_rl.spec import builtin_robots, load_robot
 workspace, share = map(Path, sys.argv[1:])
 for package in (hardware, policies, robot_rl, sim):
     assert workspace in Path(package.__file__).parents, f"{package.__name__} comes from {package.__file__}"
+assert Path(hardware.__file__).with_name("loopback.xml").is_file()
 for name in builtin_robots():
     assert Path(load_robot(name).simulation.model).is_file(), name
 for name in LAUNCHES:
