@@ -92,7 +92,7 @@ def test_a_recorded_deployment_becomes_transitions(lock_step_network: Any, tmp_p
     program = lock_step_network.start(*DEPLOY, "--seconds", "2", "--yes", "--json", "--record", str(bag))
     assert program.process.wait(60) == 0, program.output
     assert "recording" not in program.output  # nothing was lost
-    (episode,) = Bag(bag).episodes
+    (episode,) = Bag(bag).episodes()
     assert (episode.about["policy"], episode.about["task"]) == ("go2-walk", "walk")
     found, report = transitions([Bag(bag)], make_task("walk", load_robot("go2")))
     # The last tick's answer comes when the episode is over.
