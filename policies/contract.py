@@ -20,6 +20,8 @@ from robot_rl.observation import ObservationLayout
 
 FORMAT = 1
 """Version of what is written here; a reader refuses any other."""
+COMPOSED_FORMAT = 2
+"""Of the policies of several skills, which take more inputs; a reader from before them refuses it too."""
 
 CONTRACT_KEY = "robot_rl.contract"
 HASH_KEY = "robot_rl.contract_sha256"
@@ -129,6 +131,60 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class SkillPart:
+    """One skill of a composed policy."""
+
+    name: str
+    task: TaskPart
+    normalizer: NormalizerPart
+    alpha: float
+    """Temperature at the end of its training, reward units per nat."""
+    sizes: tuple[int, ...]
+    """Widths of its actor from observation to action."""
+    settings: Mapping[str, Any]
+    """Of the algorithm."""
+    training: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ComposedGolden:
+    """What a composed policy's golden vectors have beyond the plain ones, k rows."""
+
+    weights: tuple[Row, ...]
+    """(k, N)."""
+    temperature: Row
+    """(k,), reward units per nat."""
+    value: Row
+    sampled_value: Row
+    effective_sample_size: Row
+    disagreement: Row
+
+
+@dataclass(frozen=True)
+class CompositionPart:
+    """What makes a policy a composed one."""
+
+    kind: str
+    """conjunction, or, gpi."""
+    corrected: bool
+    """Whether a learnt divergence correction is subtracted."""
+    skills: tuple[SkillPart, ...]
+    weights: Row
+    """(N,), in use where none are given."""
+    temperature: float
+    """In use where none is given, reward units per nat."""
+    alpha: float
+    """Temperature that the skills' Q-functions are brought to, reward units per nat."""
+    points: int
+    """Between the skills' means, among which the deterministic action is chosen."""
+    draws: int
+    """Among which the sampled action is chosen; a row of noise has draws x (d + 1) numbers."""
+    report: Mapping[str, Any]
+    """How far the skills disagree and how well the draws serve, over their replay."""
+    golden: ComposedGolden
+
+
+@dataclass(frozen=True)
 class Contract:
     """All that a policy file says of itself."""
 
@@ -150,6 +206,8 @@ class Contract:
     """Of all bytes of the file except its metadata."""
     format: int = FORMAT
     units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
+    composition: CompositionPart | None = None
+    """None for a plain policy. For a composed one `normalizer`, `settings` and `task` above are the first skill's."""
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -163,6 +221,13 @@ class Contract:
         values["observation"] = {**self.observation.to_dict(), "labels": list(self.observation.labels)}
         if math.isinf(self.normalizer.clip):
             values["normalizer"]["clip"] = None
+        if self.composition is None:
+            del values["composition"]
+        else:
+            values["composition"] = asdict(self.composition)
+            for skill in values["composition"]["skills"]:
+                if math.isinf(skill["normalizer"]["clip"]):
+                    skill["normalizer"]["clip"] = None
         return values
 
     def to_json(self) -> str:
@@ -178,12 +243,18 @@ class Contract:
         """
         if not isinstance(values, Mapping) or "format" not in values:
             raise PolicyError("the contract has no format version")
-        if values["format"] != FORMAT:
-            raise PolicyError(f"the contract has format {values['format']!r}, this version of robot_rl reads {FORMAT}")
+        if values["format"] != (COMPOSED_FORMAT if "composition" in values else FORMAT):
+            raise PolicyError(
+                f"the contract has format {values['format']!r}, this version of robot_rl reads {FORMAT}, and "
+                f"{COMPOSED_FORMAT} for composed policies"
+            )
         try:
             parts = {name: _build(kind, values[name], name) for name, kind in _PARTS.items()}
             observation = ObservationLayout.from_dict(values["observation"])
-            plain = {f.name: values[f.name] for f in fields(cls) if f.name not in parts and f.name != "observation"}
+            others = {*parts, "observation", "composition"}
+            plain = {f.name: values[f.name] for f in fields(cls) if f.name not in others}
+            if "composition" in values:
+                plain["composition"] = _build(CompositionPart, values["composition"], "composition")
         except KeyError as error:
             raise PolicyError(f"the contract lacks {error.args[0]!r}") from error
         except (TypeError, ValueError, AttributeError) as error:
@@ -284,6 +355,12 @@ def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
         given["joints"] = tuple(_build(Joint, joint, "robot.joints") for joint in values["joints"])
     if kind is NormalizerPart and given["clip"] is None:
         given["clip"] = math.inf
+    if kind is CompositionPart:
+        given["skills"] = tuple(_build(SkillPart, skill, "composition.skills") for skill in values["skills"])
+        given["golden"] = _build(ComposedGolden, values["golden"], "composition.golden")
+    if kind is SkillPart:
+        given["task"] = _build(TaskPart, values["task"], f"{where}.task")
+        given["normalizer"] = _build(NormalizerPart, values["normalizer"], f"{where}.normalizer")
     return kind(**given)
 
 
@@ -293,22 +370,32 @@ def _tuples(value: Any) -> Any:
 
 def _check_sizes(contract: Contract, labels: Sequence[str] | None) -> None:
     size, joints, actions = contract.observation.size, len(contract.robot.joints), len(contract.action.coordinates)
-    golden = contract.golden
+    golden, composition = contract.golden, contract.composition
     rows = len(golden.observation)
+    noise = actions if composition is None else composition.draws * (actions + 1)
     if labels is not None and tuple(labels) != contract.observation.labels:
         raise PolicyError("the contract contradicts itself: its labels are not those of its observation layout")
-    widths = {
+    widths: dict[str, tuple[Sequence[Row], int, int]] = {
         "normalizer.offset": ([contract.normalizer.offset], 1, size),
         "normalizer.scale": ([contract.normalizer.scale], 1, size),
         "action.scale": ([contract.action.scale], 1, actions),
         "action.mixing": (contract.action.mixing, joints, actions),
         "golden.observation": (golden.observation, rows, size),
-        "golden.noise": (golden.noise, rows, actions),
+        "golden.noise": (golden.noise, rows, noise),
         "golden.action": (golden.action, rows, actions),
         "golden.command": (golden.command, rows, joints),
         "golden.sampled_action": (golden.sampled_action, rows, actions),
         "golden.sampled_command": (golden.sampled_command, rows, joints),
     }
+    if composition is not None:
+        skills, more = len(composition.skills), composition.golden
+        widths["composition.weights"] = ([composition.weights], 1, skills)
+        widths["composition.golden.weights"] = (more.weights, rows, skills)
+        for name in ("temperature", "value", "sampled_value", "effective_sample_size", "disagreement"):
+            widths[f"composition.golden.{name}"] = ([getattr(more, name)], 1, rows)
+        for skill in composition.skills:
+            widths[f"offset of skill {skill.name!r}"] = ([skill.normalizer.offset], 1, size)
+            widths[f"scale of skill {skill.name!r}"] = ([skill.normalizer.scale], 1, size)
     for name, (table, height, width) in widths.items():
         if len(table) != height or any(len(row) != width for row in table):
             raise PolicyError(f"the contract contradicts itself: {name} is not {height} x {width}")

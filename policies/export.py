@@ -115,22 +115,22 @@ def export_policy(
         )
     reference = TorchPolicy(learner, task.spec)
     model = build_model(learner, task.spec)
-    tests = _test_observations(learner.normalizer, observations)
+    tests = test_observations(learner.normalizer, observations)
     golden = _golden(reference, tests)
     own = getattr(learner, "settings", None)
     contract = Contract(
         name=name or f"{task.spec.name}-{task.name}",
-        robot=_robot_part(task.spec),
-        action=_action_part(task.spec),
+        robot=robot_part(task.spec),
+        action=action_part(task.spec),
         observation=task.layout,
-        task=_task_part(task, goal_ranges),
+        task=task_part(task, goal_ranges),
         normalizer=NormalizerPart(
-            _floats(learner.normalizer.offset), _floats(learner.normalizer.scale), float(learner.normalizer.clip)
+            floats(learner.normalizer.offset), floats(learner.normalizer.scale), float(learner.normalizer.clip)
         ),
         network=_network(learner.actor),
         algorithm=algorithm or str(getattr(learner, "name", type(learner).__name__.lower())),
-        settings=_plain(settings if settings is not None else own if own is not None else {}),
-        training=_plain(training or {}),
+        settings=plain(settings if settings is not None else own if own is not None else {}),
+        training=plain(training or {}),
         versions={**versions(), "onnx": onnx.__version__, "onnxruntime": metadata.version("onnxruntime")},
         golden=golden,
     )
@@ -260,7 +260,7 @@ class TorchPolicy:
         return action, np.clip(command, spec.lower, spec.upper)
 
 
-def _test_observations(normalizer: Any, recorded: Array | None) -> NDArray[np.float32]:
+def test_observations(normalizer: Any, recorded: Array | None) -> NDArray[np.float32]:
     """PARITY_OBSERVATIONS raw observations (N, size): typical, recorded if given, and extreme."""
     rng = np.random.default_rng(0)
     offset, scale = np.asarray(normalizer.offset), np.asarray(normalizer.scale)
@@ -294,50 +294,54 @@ def _golden(reference: TorchPolicy, tests: Array) -> Golden:
     noise = np.random.default_rng(2).standard_normal((len(observation), reference.actions)).astype(np.float32)
     action, command = reference(observation)
     sampled_action, sampled_command = reference(observation, noise)
-    return Golden(*map(_short, (observation, noise, action, command, sampled_action, sampled_command)))
+    return Golden(*map(short, (observation, noise, action, command, sampled_action, sampled_command)))
 
 
-def _short(rows: Array) -> tuple[tuple[float, ...], ...]:
+def short(rows: Array) -> tuple[tuple[float, ...], ...]:
     """Float32 numbers as the shortest decimals that read back as the same float32: half the text, nothing lost."""
     return tuple(tuple(float(str(value)) for value in row) for row in rows.astype(np.float32))
 
 
-def _floats(values: Iterable[Any]) -> tuple[float, ...]:
+def floats(values: Iterable[Any]) -> tuple[float, ...]:
+    """Numbers as a contract holds them."""
     return tuple(float(value) for value in values)
 
 
-def _robot_part(spec: RobotSpec) -> RobotPart:
+def robot_part(spec: RobotSpec) -> RobotPart:
+    """What a contract says of a robot."""
     columns = (spec.lower, spec.upper, spec.velocity_limit, spec.effort_limit, spec.home, spec.kp, spec.kd)
-    rows = zip(*map(_floats, columns), strict=True)
+    rows = zip(*map(floats, columns), strict=True)
     joints = tuple(Joint(name, *row) for name, row in zip(spec.joint_names, rows, strict=True))
     return RobotPart(spec.name, spec.digest, float(spec.control_rate), joints)
 
 
-def _action_part(spec: RobotSpec) -> ActionPart:
+def action_part(spec: RobotSpec) -> ActionPart:
+    """What a contract says of a robot's action map."""
     action = spec.action
-    return ActionPart(action.coordinates, _floats(action.scale), tuple(_floats(row) for row in action.mixing))
+    return ActionPart(action.coordinates, floats(action.scale), tuple(floats(row) for row in action.mixing))
 
 
-def _task_part(task: Task, goal_ranges: Mapping[str, tuple[float, float]] | None) -> TaskPart:
+def task_part(task: Task, goal_ranges: Mapping[str, tuple[float, float]] | None) -> TaskPart:
+    """What a contract says of a task; `goal_ranges` None for the task's own."""
     given = getattr(task, "goal_ranges", {}) if goal_ranges is None else goal_ranges
-    ranges = {label: _floats(bounds) for label, bounds in given.items()}
-    return TaskPart(task.name, task.goal_labels, ranges, _plain(getattr(task, "settings", {})))
+    ranges = {label: floats(bounds) for label, bounds in given.items()}
+    return TaskPart(task.name, task.goal_labels, ranges, plain(getattr(task, "settings", {})))
 
 
 def _network(actor: Any) -> Network:
     return Network(exporter(actor).sizes, sum(parameter.numel() for parameter in actor.parameters()), OPSET)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON values; what JSON lacks becomes null or text."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray | np.generic | Tensor):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)

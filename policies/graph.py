@@ -66,6 +66,17 @@ class Graph:
         constants = (self.constant(f"{name}_weight", weight.T), self.constant(f"{name}_bias", bias))
         return self.node("Gemm", [x, *constants], name)
 
+    def model(self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> bytes:
+        """The ONNX model, checked, without metadata; an input with a constant of its name may be left out."""
+        model = helper.make_model(
+            helper.make_graph(self.nodes, "policy", inputs, outputs, self.constants),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            producer_name="robot_rl",
+        )
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model, full_check=True)
+        return model.SerializeToString(deterministic=True)
+
 
 def policy_graph(actor: ActorNodes, normalizer: Any, spec: RobotSpec) -> bytes:
     """The ONNX model of a policy, without metadata.
@@ -76,30 +87,23 @@ def policy_graph(actor: ActorNodes, normalizer: Any, spec: RobotSpec) -> bytes:
         spec: the robot; gives action map and limits.
     """
     graph = Graph()
-    actor.nodes(graph, _normalize(graph, normalizer))
-    action_map = _action_map(graph, spec)
-    action_map("action", "command")
-    action_map("sampled_action", "sampled_command")
+    actor.nodes(graph, normalize(graph, normalizer))
+    to_command = action_map(graph, spec)
+    to_command("action", "command")
+    to_command("sampled_action", "sampled_command")
 
     actions, joints = spec.action.size, spec.joints
     inputs = [
-        _value("observation", len(normalizer.offset), "raw, SI units; see the contract in the metadata"),
-        _value("noise", actions, "standard normal; only the sampled outputs depend on it"),
+        value("observation", len(normalizer.offset), "raw, SI units; see the contract in the metadata"),
+        value("noise", actions, "standard normal; only the sampled outputs depend on it"),
     ]
     outputs = [
-        _value("action", actions, "deterministic, in [-1, 1]"),
-        _value("command", joints, "joint positions for it, rad or m, inside the limits"),
-        _value("sampled_action", actions, "sampled with the noise, in [-1, 1]"),
-        _value("sampled_command", joints, "joint positions for it, rad or m, inside the limits"),
+        value("action", actions, "deterministic, in [-1, 1]"),
+        value("command", joints, "joint positions for it, rad or m, inside the limits"),
+        value("sampled_action", actions, "sampled with the noise, in [-1, 1]"),
+        value("sampled_command", joints, "joint positions for it, rad or m, inside the limits"),
     ]
-    model = helper.make_model(
-        helper.make_graph(graph.nodes, "policy", inputs, outputs, graph.constants),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="robot_rl",
-    )
-    model.ir_version = IR_VERSION
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    return graph.model(inputs, outputs)
 
 
 def linear_layers(*layers: Any) -> bool:
@@ -107,21 +111,31 @@ def linear_layers(*layers: Any) -> bool:
     return all(isinstance(layer, torch.nn.Linear) for layer in layers)
 
 
-def _normalize(graph: Graph, normalizer: Any) -> str:
-    """The same three operations in the same order as the normaliser, so that they round alike."""
+def normalize(graph: Graph, normalizer: Any, prefix: str = "") -> str:
+    """The same three operations in the same order as the normaliser, so that they round alike.
+
+    Args:
+        graph: gets the nodes.
+        normalizer: of the input `observation`.
+        prefix: of the names, where a graph has several normalisers.
+    """
+
+    def constant(name: str, value: Any) -> str:
+        return graph.constant(f"{prefix}{name}", value)
+
     x = "observation"
     if np.any(normalizer.offset):
-        x = graph.node("Sub", [x, graph.constant("offset", normalizer.offset)], "centred")
+        x = graph.node("Sub", [x, constant("offset", normalizer.offset)], f"{prefix}centred")
     if np.any(normalizer.scale != 1):
-        x = graph.node("Div", [x, graph.constant("scale", normalizer.scale)], "scaled")
+        x = graph.node("Div", [x, constant("scale", normalizer.scale)], f"{prefix}scaled")
     if math.isfinite(normalizer.clip):
-        bounds = [graph.constant("clip_low", -normalizer.clip), graph.constant("clip_high", normalizer.clip)]
-        x = graph.node("Clip", [x, *bounds], "normalised")
+        bounds = [constant("clip_low", -normalizer.clip), constant("clip_high", normalizer.clip)]
+        x = graph.node("Clip", [x, *bounds], f"{prefix}normalised")
     return x
 
 
-def _action_map(graph: Graph, spec: RobotSpec) -> _ActionMap:
-    """The constants of the action map, for the deterministic and the sampled command alike."""
+def action_map(graph: Graph, spec: RobotSpec) -> ActionMap:
+    """The action map with its constants, which the deterministic and the sampled command share."""
     matrix = spec.action.mixing * spec.action.scale  # (n, d)
     square = matrix.shape[0] == matrix.shape[1]
     diagonal = square and np.array_equal(matrix, np.diag(np.diag(matrix)))
@@ -134,11 +148,11 @@ def _action_map(graph: Graph, spec: RobotSpec) -> _ActionMap:
         # Rounded inwards: a float32 command must not lie outside the float64 limits that the supervisor keeps.
         graph.constant("lower", _inward(spec.lower, np.inf))
         graph.constant("upper", _inward(spec.upper, -np.inf))
-    return _ActionMap(graph, "Mul" if diagonal else "MatMul", limited)
+    return ActionMap(graph, "Mul" if diagonal else "MatMul", limited)
 
 
 @dataclass(frozen=True)
-class _ActionMap:
+class ActionMap:
     """command = home + mixing (scale * action), clipped to the limits where the action could reach them."""
 
     graph: Graph
@@ -161,5 +175,6 @@ def _inward(limit: Array, towards: float) -> NDArray[np.float32]:
     return np.where(outside, np.nextafter(rounded, np.float32(towards)), rounded).astype(np.float32)
 
 
-def _value(name: str, width: int, meaning: str) -> onnx.ValueInfoProto:
+def value(name: str, width: int, meaning: str) -> onnx.ValueInfoProto:
+    """An input or output of one row of numbers per observation."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", width], doc_string=meaning)

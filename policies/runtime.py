@@ -12,7 +12,7 @@ ONNX Runtime itself is imported at the first load, so that listing or describing
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,16 @@ class PolicyOutput(NamedTuple):
     """(..., n), joint positions in rad or m, inside the joint limits, float32."""
 
 
+class Policy(Protocol):
+    """What a runner needs of a policy, plain or composed."""
+
+    contract: Contract
+
+    def act(self, observation: Array, noise: Array | None = None) -> PolicyOutput:
+        """See `OnnxPolicy.act`."""
+        ...
+
+
 class OnnxPolicy:
     """A policy file, checked and ready. One object serves one thread: it computes in buffers of its own.
 
@@ -62,14 +72,20 @@ class OnnxPolicy:
         Raises:
             PolicyError: the model does not compute what its contract says.
         """
+        if contract.composition is not None:
+            names = ", ".join(skill.name for skill in contract.composition.skills)
+            raise PolicyError(
+                f"is a composed policy of the skills {names}, whose weights are inputs; load it with "
+                "policies.composed_runtime.ComposedPolicy, or with load_policy there"
+            )
         self.contract = contract
         self._labels = contract.observation.labels
         size, actions, joints = len(self._labels), len(contract.action.coordinates), len(contract.robot.joints)
         self._shape = (size,)
         self._width = actions
         # Two sessions, because ONNX Runtime would compute the sampled outputs too if they were in the graph.
-        self._sampling = _session(model)
-        self._session = _session(only_outputs(model, ("action", "command")))
+        self._sampling = new_session(model)
+        self._session = new_session(only_outputs(model, ("action", "command")))
         _check_graph(self._sampling, size, actions, joints)
         self._vector = np.zeros(size, dtype=np.float32)
         self._finite = np.ones(size, dtype=bool)
@@ -144,38 +160,18 @@ class OnnxPolicy:
         return self._act_on_any(observation, noise)
 
     def _act_on_any(self, observation: Array, noise: Array | None) -> PolicyOutput:
-        rows = self._checked(observation, "observation", self._labels)
+        rows = check_rows(observation, "observation", self._labels)
         feed = {"observation": np.atleast_2d(rows)}
         if noise is None:
             action, command = self._session.run(["action", "command"], feed)
         else:
             names = [f"noise[{name}]" for name in self.contract.action.coordinates]
-            draws = self._checked(noise, "noise", names)
+            draws = check_rows(noise, "noise", names)
             if draws.shape[:-1] != rows.shape[:-1]:
                 raise InvalidInput(f"noise: expected shape {(*rows.shape[:-1], self._width)}, got {draws.shape}")
             feed["noise"] = np.atleast_2d(draws)
             action, command = self._sampling.run(["sampled_action", "sampled_command"], feed)
         return PolicyOutput(action, command) if rows.ndim == 2 else PolicyOutput(action[0], command[0])
-
-    def _checked(self, values: Array, what: str, names: tuple[str, ...] | list[str]) -> NDArray[np.float32]:
-        try:
-            with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is named below
-                array = np.ascontiguousarray(values, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"{what}: expected an array of numbers, got {type(values).__name__}") from error
-        if array.ndim not in (1, 2) or np.ndim(values) != array.ndim or array.shape[-1] != len(names):
-            raise InvalidInput(
-                f"{what}: expected shape ({len(names)},) or (N, {len(names)}), got {np.shape(values)}; "
-                f"entries: {names[0]} ... {names[-1]}"
-            )
-        if not np.isfinite(array).all():
-            index = tuple(np.argwhere(~np.isfinite(array))[0])
-            row = f" in row {index[0]}" if array.ndim == 2 else ""
-            more = int((~np.isfinite(array)).sum()) - 1
-            others = f" (and {more} more)" if more else ""
-            given = np.asarray(values)[index]
-            raise InvalidInput(f"{what}: {names[index[-1]]} is {given}{row}{others}; must be finite in float32")
-        return array
 
     def _check_golden(self) -> None:
         golden = self.contract.golden
@@ -221,7 +217,7 @@ class PolicyRunner:
         observation: (size,), what the policy was last given.
     """
 
-    def __init__(self, policy: OnnxPolicy) -> None:
+    def __init__(self, policy: Policy) -> None:
         """Args: policy: to run. Raises PolicyError where it observes something this version does not know."""
         self.policy = policy
         contract = policy.contract
@@ -272,9 +268,12 @@ class PolicyRunner:
         else:
             self._observer.advance(state, self._action, self.goal)
         self.observation = self._observer.observation()
-        output = self.policy.act(self.observation)
+        output = self._decide(self.observation)
         self._action = output.action.astype(np.float64)
         return JointCommand(output.command.astype(np.float64))
+
+    def _decide(self, observation: Array) -> PolicyOutput:
+        return self.policy.act(observation)
 
     @property
     def action(self) -> Array:
@@ -282,7 +281,8 @@ class PolicyRunner:
         return self._action.copy()
 
 
-def _session(model: bytes) -> InferenceSession:
+def new_session(model: bytes) -> InferenceSession:
+    """ONNX Runtime on one thread; raises PolicyError where it cannot load the model."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -305,3 +305,29 @@ def _check_graph(session: InferenceSession, size: int, actions: int, joints: int
     found = {value.name: value.shape[-1] for value in (*session.get_inputs(), *session.get_outputs())}
     if found != expected:
         raise PolicyError(f"the graph does not match its contract: it has {found}, expected {expected}")
+
+
+def check_rows(values: Array, what: str, names: tuple[str, ...] | list[str]) -> NDArray[np.float32]:
+    """One or several rows of named numbers as float32, (size,) or (N, size).
+
+    Raises:
+        InvalidInput: a wrong shape, or a number that is not finite in float32; names it.
+    """
+    try:
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is named below
+            array = np.ascontiguousarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{what}: expected an array of numbers, got {type(values).__name__}") from error
+    if array.ndim not in (1, 2) or np.ndim(values) != array.ndim or array.shape[-1] != len(names):
+        raise InvalidInput(
+            f"{what}: expected shape ({len(names)},) or (N, {len(names)}), got {np.shape(values)}; "
+            f"entries: {names[0]} ... {names[-1]}"
+        )
+    if not np.isfinite(array).all():
+        index = tuple(np.argwhere(~np.isfinite(array))[0])
+        row = f" in row {index[0]}" if array.ndim == 2 else ""
+        more = int((~np.isfinite(array)).sum()) - 1
+        others = f" (and {more} more)" if more else ""
+        given = np.asarray(values)[index]
+        raise InvalidInput(f"{what}: {names[index[-1]]} is {given}{row}{others}; must be finite in float32")
+    return array

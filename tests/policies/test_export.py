@@ -81,7 +81,7 @@ def test_torch_and_the_file_agree_on_ten_thousand_observations_with_extremes(wal
 
 
 def test_the_compared_observations_reach_the_clip_and_far_beyond(learner):
-    tests = export._test_observations(learner.normalizer, None)
+    tests = export.test_observations(learner.normalizer, None)
     normalised = np.abs(tests - learner.normalizer.offset) / learner.normalizer.scale
     assert np.isfinite(tests).all()
     assert (normalised > 1e29).any(axis=1).sum() > 100

@@ -1,0 +1,249 @@
+"""What a composed policy chooses its action from: points between the skills' means, and draws around them.
+
+    noise ─ draws of the product and of the skills ─ weight exp(Q_w/T)/q ─ one by its weight ── sampled action
+    points between the skills' means ─────────────── the best by Q_w ───────────────────────── deterministic action
+
+Two sets, because they answer two questions. A sample of exp(Q_w / T) needs draws with a known density everywhere. The
+deterministic action shall be steady, and with all weight on one skill it must be that skill's own mean; the best of
+random draws is neither. So it is the best of H points that are averages of the means, each entry of the action with
+shares of its own:
+
+    u_h = sum_i g_hi w_i mu_i / v_i  /  sum_i g_hi w_i / v_i
+
+g = 1 gives the mean of the product; a large g_hi the mean of skill i; the others lie between. A skill without weight
+has no part in any, so with one weight alone all H points are that skill's mean.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.composed_q import LEAST_WEIGHT, ComposedQ, log_affinity, product_of_gaussians
+from robot_rl.algorithms.distributions import HALF_LOG_2_PI, log_one_minus_tanh_squared
+from robot_rl.errors import ConfigurationError
+
+POINTS, DRAWS = 16, 48
+PRODUCT_SHARE = 0.5
+"""Of the draws, from the product; the rest from the skills by their weights, so that no good action is out of reach."""
+EMPHASIS = 1e4
+"""By how much one skill counts more than the others in the point that stands for its mean."""
+SPREAD = 2.5
+"""Standard deviation of the logarithms of g at the points between."""
+PHASE = 0.381966
+"""Where in each stratum it is decided whose draw it is; no fraction, so that no weights lie on a border."""
+LEAST_PROBABILITY = 1e-6
+"""Keeps the Gumbel noise finite."""
+
+
+class Choice(NamedTuple):
+    """What a composed policy answers for B observations."""
+
+    action: Tensor
+    """Deterministic, in [-1, 1], (B, d)."""
+    sampled_action: Tensor
+    """In [-1, 1], (B, d)."""
+    value: Tensor
+    """Q_w of the deterministic action, reward units, (B,)."""
+    sampled_value: Tensor
+    """Q_w of the sampled action, reward units, (B,)."""
+    effective_sample_size: Tensor
+    """(sum w)^2 / sum w^2 of the draws' weights, from 1 to the number of draws, (B,)."""
+    disagreement: Tensor
+    """-log of the integral of prod_i pi_i^w_i, nats, (B,)."""
+
+
+class CandidateSettings(NamedTuple):
+    """The constants of the candidates; they are part of a composed policy's file."""
+
+    share: Tensor
+    """g, > 0, (H, N, d)."""
+    noise: Tensor
+    """Standard normal, (K, d + 1): for d entries of an action, and one for the choice; used where none is given."""
+
+    @classmethod
+    def make(
+        cls, skills: int, actions: int, points: int = POINTS, draws: int = DRAWS, seed: int = 0
+    ) -> CandidateSettings:
+        """Draws them.
+
+        Args:
+            skills: number N.
+            actions: entries d of an action.
+            points: number H of points between the skills' means; at least N + 1 unless there is one skill.
+            draws: number K of draws.
+            seed: of the generator.
+
+        Raises:
+            ConfigurationError: too few.
+        """
+        least = 1 if skills == 1 else skills + 1
+        if points < least or draws < 1:
+            raise ConfigurationError(
+                f"candidates: {skills} skills need at least {least} points and 1 draw, got {points} and {draws}"
+            )
+        rng = np.random.default_rng(seed)
+        rest = points - 1 - skills
+        share = np.ones((points, skills, actions))
+        if skills > 1:
+            share[1 : skills + 1] += EMPHASIS * np.eye(skills)[:, :, None]
+            # One half of the points between favours a skill in all entries alike, the other in each by itself.
+            whole = rest // 2
+            share[skills + 1 : skills + 1 + whole] = np.exp(SPREAD * rng.standard_normal((whole, skills, 1)))
+            share[skills + 1 + whole :] = np.exp(SPREAD * rng.standard_normal((rest - whole, skills, actions)))
+        noise = rng.standard_normal((draws, actions + 1))
+        return cls(*(torch.from_numpy(part.astype(np.float32)) for part in (share, noise)))
+
+
+class Draws(NamedTuple):
+    """Draws with the density that they came from."""
+
+    u: Tensor
+    """Pre-tanh actions, (B, K, d)."""
+    log_density: Tensor
+    """log q(u) of the mixture, with respect to du, (B, K)."""
+
+
+def points_between(mean: Tensor, log_std: Tensor, weights: Tensor, share: Tensor) -> Tensor:
+    """u_h of the module's head, (B, H, d), for Gaussians (N, B, d), weights (N,) and shares (H, N, d)."""
+    weighted = weights.view(-1, 1, 1) * torch.exp(-2.0 * log_std)  # w_i / v_i, (N, B, d)
+    counted = weighted.movedim(0, 1)[:, None] * share  # (B, H, N, d)
+    return (counted * mean.movedim(0, 1)[:, None]).sum(dim=2) / counted.sum(dim=2)
+
+
+def stratified(weights: Tensor, count: int) -> Tensor:
+    """Which component each of K draws is from, (K, 1 + N) of zeros and ones: the product first, then the skills.
+
+    The strata have fixed places, so that the same noise moves smoothly with the weights.
+    """
+    first = torch.full((1,), PRODUCT_SHARE)
+    border = torch.cumsum(torch.cat([first, (1.0 - PRODUCT_SHARE) * weights]), dim=0)  # (1 + N,)
+    place = (torch.arange(count) + PHASE) / count  # (K,)
+    before = (place[:, None] < border).to(weights.dtype)  # 1 from the draw's own component on
+    before[:, -1] = 1.0
+    return torch.diff(before, dim=1, prepend=torch.zeros(count, 1, dtype=weights.dtype))
+
+
+def draw(mean: Tensor, log_std: Tensor, weights: Tensor, noise: Tensor) -> Draws:
+    """Draws from the mixture of the product and the skills, in strata.
+
+    Args:
+        mean: of the skills' Gaussians, (N, B, d).
+        log_std: (N, B, d).
+        weights: w, (N,).
+        noise: standard normal, (B or 1, K, d).
+    """
+    product_mean, product_log_std = product_of_gaussians(mean, log_std, weights)
+    means = torch.cat([product_mean[None], mean]).movedim(0, 1)  # (B, 1 + N, d)
+    log_stds = torch.cat([product_log_std[None], log_std]).movedim(0, 1)
+    chosen = stratified(weights, noise.shape[-2])  # (K, 1 + N)
+    u = chosen @ means + torch.exp(chosen @ log_stds) * noise  # (B, K, d)
+    # The density of the mixture as it was drawn: with the shares that the strata have, not those that were asked for.
+    log_share = chosen.mean(dim=0).clamp(min=LEAST_WEIGHT).log()  # (1 + N,)
+    z = (u[:, :, None] - means[:, None]) * torch.exp(-log_stds)[:, None]  # (B, K, 1 + N, d)
+    log_each = (-0.5 * z.square() - log_stds[:, None] - HALF_LOG_2_PI).sum(dim=-1)  # (B, K, 1 + N)
+    return Draws(u, torch.logsumexp(log_each + log_share, dim=-1))
+
+
+def log_importance(q: Tensor, draws: Draws, temperature: float) -> Tensor:
+    """log weight = Q_w(s, tanh u) / T + sum log(1 - tanh^2 u) - log q(u), (B, K), up to a constant."""
+    return q / temperature + log_one_minus_tanh_squared(draws.u).sum(dim=-1) - draws.log_density
+
+
+def effective_sample_size(log_weight: Tensor) -> Tensor:
+    """(sum w)^2 / sum w^2, from 1 to K, (B,), for log weights (B, K)."""
+    share = torch.softmax(log_weight, dim=-1)
+    return 1.0 / share.square().sum(dim=-1)
+
+
+def gumbel(noise: Tensor) -> Tensor:
+    """Gumbel noise from standard normal noise, elementwise: argmax(log w + gumbel) is a draw by the weights w."""
+    probability = 0.5 * (1.0 + torch.erf(noise * 2.0**-0.5))
+    return -torch.log(-torch.log(probability.clamp(LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)))
+
+
+class Ranked(NamedTuple):
+    """All candidates of a choice, with what it is made by."""
+
+    points: Tensor
+    """Actions, (B, H, d)."""
+    points_q: Tensor
+    """Q_w of each, (B, H); the highest is the deterministic action."""
+    draws: Tensor
+    """Actions, (B, K, d)."""
+    draws_q: Tensor
+    """(B, K)."""
+    log_weight: Tensor
+    """(B, K)."""
+    score: Tensor
+    """log weight + Gumbel noise, (B, K); the highest is the sampled action."""
+    disagreement: Tensor
+    """(B,)."""
+
+
+def ranked(
+    composed: ComposedQ,
+    settings: CandidateSettings,
+    observation: np.ndarray,
+    weights: Tensor,
+    temperature: float,
+    noise: Tensor | None = None,
+) -> Ranked:
+    """The candidates for raw observations (B, O); `noise` (B or 1, K, d + 1), None for the one in the settings."""
+    noise = settings.noise[None] if noise is None else noise
+    seen = composed.normalized(observation)
+    mean, log_std = composed.gaussians(seen)  # (N, B, d)
+    points = torch.tanh(points_between(mean, log_std, weights, settings.share))  # (B, H, d)
+    draws = draw(mean, log_std, weights, noise[..., :-1])
+    actions = torch.tanh(draws.u)  # (B, K, d)
+    q = composed.q(seen, torch.cat([points, actions], dim=1), weights)  # (B, H + K)
+    points_q, draws_q = q.split([points.shape[1], actions.shape[1]], dim=1)
+    log_weight = log_importance(draws_q, draws, temperature)
+    score = log_weight + gumbel(noise[..., -1])
+    return Ranked(points, points_q, actions, draws_q, log_weight, score, -log_affinity(mean, log_std, weights))
+
+
+class Chooses(Protocol):
+    """Whatever answers observations as a composed policy does."""
+
+    def __call__(
+        self, observation: np.ndarray, weights: Tensor, temperature: float, noise: Tensor | None = None
+    ) -> Choice:
+        """See `CandidatePolicy`."""
+        ...
+
+
+class CandidatePolicy:
+    """The composed policy that is exported: chooses among candidates, in torch."""
+
+    def __init__(self, composed: ComposedQ, settings: CandidateSettings | None = None) -> None:
+        """Args: composed: what is acted on; settings: of the candidates, drawn with seed 0 by default."""
+        self.composed = composed
+        self.settings = settings or CandidateSettings.make(len(composed.skills), composed.action_size)
+
+    @torch.no_grad()
+    def __call__(
+        self, observation: np.ndarray, weights: Tensor, temperature: float, noise: Tensor | None = None
+    ) -> Choice:
+        """Chooses.
+
+        Args:
+            observation: raw, (B, O).
+            weights: from `ComposedQ.weights`, (N,).
+            temperature: T, > 0, reward units per nat.
+            noise: standard normal, (B, K, d + 1) or (1, K, d + 1); None for the one of the settings.
+        """
+        found = ranked(self.composed, self.settings, observation, weights, temperature, noise)
+        rows = torch.arange(len(observation))
+        best, taken = found.points_q.argmax(dim=1), found.score.argmax(dim=1)
+        return Choice(
+            found.points[rows, best],
+            found.draws[rows, taken],
+            found.points_q[rows, best],
+            found.draws_q[rows, taken],
+            effective_sample_size(found.log_weight),
+            found.disagreement,
+        )

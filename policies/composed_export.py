@@ -1,0 +1,326 @@
+"""Turns a composed policy into one ONNX file that carries its contract, after comparing it with torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from policies.candidates import CandidatePolicy, Ranked, ranked
+from policies.composed_graph import composed_graph, skill_sizes
+from policies.composed_q import ComposedQ, checked_temperature
+from policies.composed_runtime import ComposedPolicy
+from policies.contract import (
+    COMPOSED_FORMAT,
+    ComposedGolden,
+    CompositionPart,
+    Contract,
+    Golden,
+    Network,
+    NormalizerPart,
+    SkillPart,
+    seal,
+    unseal,
+)
+from policies.export import (
+    ExportReport,
+    action_part,
+    floats,
+    plain,
+    robot_part,
+    short,
+    task_part,
+    test_observations,
+)
+from policies.graph import OPSET
+from policies.skills import Skill, goal_ranges
+from robot_rl.algorithms.tabular.composition import skill_weights
+from robot_rl.errors import CheckFailed, PolicyError
+from robot_rl.spec import RobotSpec
+from robot_rl.training.files import replace_file
+from robot_rl.training.run import versions
+
+Array = NDArray[np.floating]
+
+TOLERANCE = 1e-4
+"""Largest difference between an action of the file and of torch."""
+SLACK = 8.0
+"""Times torch's own distance from float64, where that is more."""
+GOLDEN_SLACK = 100.0
+"""A golden row's choice must be clear by this many times the rounding of what it is chosen by."""
+OBSERVATIONS = 1_000
+BLOCK = 50
+"""Observations that are compared at the same weights and temperature."""
+FACTORS = (1.0, 0.5, 2.0)
+"""Of the temperature."""
+GOLDEN_ROWS = 8
+
+
+def export_composed(
+    policy: CandidatePolicy,
+    path: str | Path,
+    name: str | None = None,
+    weights: Sequence[float] | None = None,
+    temperature: float | None = None,
+    training: Mapping[str, Any] | None = None,
+    report: Mapping[str, Any] | None = None,
+    observations: Array | None = None,
+) -> ExportReport:
+    """Writes a composed policy as one ONNX file, after comparing it with torch.
+
+    Args:
+        policy: what is written.
+        path: of the file; an old one is replaced only by a whole and checked new one.
+        name: of the policy; ROBOT-SKILL+SKILL by default.
+        weights: in use where none are given at run time; all alike by default.
+        temperature: the same, reward units per nat; the composition's own by default.
+        training: what a reader may want to know of how it was made.
+        report: of `policies.composition_report`.
+        observations: (M, size) raw ones of the skills' replay, to compare on beside synthetic ones.
+
+    Raises:
+        CheckFailed: torch and the file differ, see `check_composed`.
+        InvalidInput: the weights or the temperature are none.
+        StorageError: the disk is full or not writable; an old file is untouched.
+    """
+    composed, settings = policy.composed, policy.settings
+    chosen = skill_weights(weights, len(composed.skills))
+    temperature = checked_temperature(composed.alpha if temperature is None else temperature)
+    first = composed.skills[0]
+    spec, layout = first.task.spec, first.task.layout
+    reference = TorchComposed(policy, spec)
+    tests = test_observations(first.normalizer, observations)
+    tests = tests[np.random.default_rng(3).permutation(len(tests))[:OBSERVATIONS]]
+    golden, more = _golden(reference, tests, chosen, temperature)
+    share, noise = settings
+    contract = Contract(
+        name=name or f"{spec.name}-{'+'.join(skill.name for skill in composed.skills)}",
+        robot=robot_part(spec),
+        action=action_part(spec),
+        observation=layout,
+        task=task_part(first.task, goal_ranges(composed.skills)),
+        normalizer=_normalizer(first),
+        network=_network(composed),
+        algorithm=first.algorithm,
+        settings=plain(first.settings),
+        training=plain(training or {}),
+        versions={**versions(), "onnx": onnx.__version__, "onnxruntime": metadata.version("onnxruntime")},
+        golden=golden,
+        format=COMPOSED_FORMAT,
+        composition=CompositionPart(
+            kind=composed.kind,
+            corrected=composed.correction is not None,
+            skills=tuple(_skill_part(skill) for skill in composed.skills),
+            weights=floats(chosen),
+            temperature=temperature,
+            alpha=composed.alpha,
+            points=len(share),
+            draws=len(noise),
+            report=plain(report or {}),
+            golden=more,
+        ),
+    )
+    content = seal(composed_graph(policy, spec, composed.weights(chosen), temperature), contract)
+    max_error, rounding = check_composed(reference, content, tests, _weights_to_check(chosen), temperature)
+    path = Path(path)
+    replace_file(path, content)
+    return ExportReport(str(path), len(content), max_error, rounding, len(tests), unseal(content)[1].graph_sha256)
+
+
+class TorchComposed:
+    """The composed policy's own answer in torch, in float32 and in float64."""
+
+    def __init__(self, policy: CandidatePolicy, spec: RobotSpec) -> None:
+        """Args: policy: whose answers; spec: the robot."""
+        self.policy, self.spec = policy, spec
+        self._exact = _double(policy)
+
+    @torch.no_grad()
+    def __call__(self, observation: Array, weights: Tensor, temperature: float, noise: Tensor | None = None) -> Ranked:
+        """All candidates with what they are chosen by."""
+        return ranked(self.policy.composed, self.policy.settings, observation, weights, temperature, noise)
+
+    @torch.no_grad()
+    def exact(self, observation: Array, weights: Tensor, temperature: float, noise: Tensor | None = None) -> Ranked:
+        """The same in float64."""
+        noise = None if noise is None else noise.double()
+        composed, settings = self._exact.composed, self._exact.settings
+        return ranked(composed, settings, observation, weights.double(), temperature, noise)
+
+    def command(self, action: Array) -> Array:
+        """The joint command for actions (..., d), (..., n)."""
+        spec = self.spec
+        return np.clip(spec.home + (action * spec.action.scale) @ spec.action.mixing.T, spec.lower, spec.upper)
+
+
+def check_composed(
+    reference: TorchComposed, content: bytes, observations: Array, weights: Sequence[Array], temperature: float
+) -> tuple[float, float]:
+    """Compares torch with a file over weights and temperatures: actions and commands, deterministic and sampled.
+
+    Where float32 cannot say which of several candidates is best, the file may take any of those.
+
+    Args:
+        reference: torch's answer.
+        content: of the file.
+        observations: raw, (M, size).
+        weights: those to compare at, (N,) each, one after the other for every block of observations.
+        temperature: compared at, and at half and twice of it, reward units per nat.
+
+    Returns:
+        The largest difference of an action between torch and the file, and between torch in float32 and in float64.
+
+    Raises:
+        CheckFailed: a difference is larger than 1e-4 and than rounding can explain, or the file does not load.
+    """
+    try:
+        policy = ComposedPolicy.from_bytes(content)
+    except PolicyError as error:
+        raise CheckFailed(f"the exported policy does not load: {error}") from error
+    shape = (len(observations), *reference.policy.settings.noise.shape)
+    noise = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    worst = rounding = 0.0
+    for index, start in enumerate(range(0, len(observations), BLOCK)):
+        given = weights[index % len(weights)]
+        policy.weights, w = given, reference.policy.composed.weights(given)
+        policy.temperature = temperature * FACTORS[index // len(weights) % len(FACTORS)]
+        rows, draws = observations[start : start + BLOCK], noise[start : start + BLOCK]
+        theirs = reference(rows, w, policy.temperature, torch.from_numpy(draws))
+        exact = reference.exact(rows, w, policy.temperature, torch.from_numpy(draws))
+        answers = {
+            "action": (policy.answer(rows), theirs.points, exact.points, exact.points_q, theirs.points_q),
+            "sampled action": (policy.answer(rows, draws), theirs.draws, exact.draws, exact.score, theirs.score),
+        }
+        for what, (answer, candidates, exact_candidates, score, rough) in answers.items():
+            right = _near_best(score, rough, SLACK)  # (B, K)
+            away = np.abs(candidates.numpy() - answer.action[:, None]).max(axis=2)  # (B, K)
+            gap = float(np.where(right, away, np.inf).min(axis=1).max())
+            rounded = float((candidates - exact_candidates).abs().max())
+            allowed = max(TOLERANCE, SLACK * rounded)
+            command = float(np.abs(reference.command(answer.action) - answer.command).max())
+            if not max(gap, command) <= allowed:
+                raise CheckFailed(
+                    f"torch and ONNX differ: {what} by {gap:.3g}, command by {command:.3g}, allowed {allowed:.3g}, "
+                    f"at weights {given.round(3).tolist()} and temperature {policy.temperature:g}"
+                )
+            worst, rounding = max(worst, gap, command), max(rounding, rounded)
+    return worst, rounding
+
+
+def _near_best(score: Tensor, rough: Tensor, slack: float) -> NDArray[np.bool_]:
+    """Which candidates may be the best, (B, K), by exact scores (B, K), given how far the rough ones are from them."""
+    error = (score - rough).abs().amax(dim=1, keepdim=True)
+    return (score >= score.amax(dim=1, keepdim=True) - slack * error - 1e-9).numpy()
+
+
+def _weights_to_check(chosen: Array) -> list[Array]:
+    """The ones in the file, each skill alone, and three in between."""
+    between = np.random.default_rng(4).dirichlet(np.ones(len(chosen)), 3)
+    return [chosen, *np.eye(len(chosen)), *between]
+
+
+def _golden(reference: TorchComposed, tests: Array, chosen: Array, temperature: float) -> tuple[Golden, ComposedGolden]:
+    """Rows of which every choice is clear, at the weights in the file and at others."""
+    rng = np.random.default_rng(2)
+    everything, float32 = _weights_to_check(chosen), reference.policy.composed.weights
+    rows: list[tuple[Array, Array, Array]] = []
+    best: list[tuple[float, tuple[Array, Array, Array]]] = []
+    for index, observation in enumerate(tests[:300]):
+        w = everything[len(rows) % len(everything)]
+        noise = rng.standard_normal((1, *reference.policy.settings.noise.shape)).astype(np.float32)
+        given = observation[None], float32(w), temperature, torch.from_numpy(noise)
+        rough, exact = reference(*given), reference.exact(*given)
+        row = (observation, noise[0], w)
+        margin = min(
+            _margin(exact.points_q, rough.points_q, exact.points), _margin(exact.score, rough.score, exact.draws)
+        )
+        rounded = float((rough.points - exact.points).abs().max() + (rough.draws - exact.draws).abs().max())
+        if margin > GOLDEN_SLACK and rounded < TOLERANCE / 10:
+            rows.append(row)
+        best.append((min(margin, GOLDEN_SLACK) - 1e6 * rounded, row))
+        if len(rows) == GOLDEN_ROWS or index == 299:
+            break
+    if not rows:
+        rows = [row for _, row in sorted(best, key=lambda item: -item[0])[:1]]
+    choices = []
+    for observation, noise, w in rows:
+        choices.append(reference.policy(observation[None], float32(w), temperature, torch.from_numpy(noise[None])))
+    stacked = [torch.cat(parts).numpy() for parts in zip(*choices, strict=True)]
+    action, sampled, value, sampled_value, size, apart = stacked
+    observation = np.stack([row[0] for row in rows])
+    noise = np.stack([row[1].ravel() for row in rows])
+    commands = reference.command(action), reference.command(sampled)
+    golden = Golden(*map(short, (observation, noise, action, commands[0], sampled, commands[1])))
+    figures = short(np.stack([value, sampled_value, size, apart]))
+    return golden, ComposedGolden(tuple(floats(w) for _, _, w in rows), (temperature,) * len(rows), *figures)
+
+
+def _margin(exact: Tensor, rough: Tensor, candidates: Tensor) -> float:
+    """By how many times its rounding the best candidate leads over any that is another action."""
+    scores, error = exact[0], float((exact - rough).abs().max())
+    top = int(scores.argmax())
+    other = (candidates[0] - candidates[0, top]).abs().amax(dim=-1) > TOLERANCE / 10
+    lead = float((scores[top] - scores[other]).min()) if bool(other.any()) else np.inf
+    return lead / max(error, 1e-12)
+
+
+def _double(policy: CandidatePolicy) -> CandidatePolicy:
+    """The same policy in float64, from the same float32 observations after the normaliser."""
+    exact = copy.copy(policy.composed)
+    exact.skills = tuple(
+        replace(
+            skill,
+            actor=copy.deepcopy(skill.actor).double(),
+            critics=copy.deepcopy(skill.critics).double(),
+            normalizer=_Doubled(skill.normalizer),
+        )
+        for skill in exact.skills
+    )
+    if exact.correction is not None:
+        exact.correction = exact.correction.double()
+    share, noise = policy.settings
+    return CandidatePolicy(exact, type(policy.settings)(share.double(), noise.double()))
+
+
+class _Doubled:
+    """A normaliser's float32 answer as float64."""
+
+    def __init__(self, normalizer: Any) -> None:
+        self._normalizer = normalizer
+
+    def __call__(self, observation: Array) -> Array:
+        return self._normalizer(observation).astype(np.float64)
+
+
+def _normalizer(skill: Skill) -> NormalizerPart:
+    ours = skill.normalizer
+    return NormalizerPart(floats(ours.offset), floats(ours.scale), float(ours.clip))
+
+
+def _skill_part(skill: Skill) -> SkillPart:
+    return SkillPart(
+        skill.name,
+        task_part(skill.task, None),
+        _normalizer(skill),
+        skill.alpha,
+        skill_sizes(skill),
+        plain(skill.settings),
+        plain(skill.training),
+    )
+
+
+def _network(composed: ComposedQ) -> Network:
+    modules: list[Any] = [module for skill in composed.skills for module in (skill.actor, skill.critics)]
+    if composed.correction is not None:
+        modules.append(composed.correction.critics)
+    parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
+    return Network(skill_sizes(composed.skills[0]), parameters, OPSET)

@@ -1,0 +1,347 @@
+"""The ONNX graph of a composed policy: critics and actors of N skills, candidates, and the choice among them.
+
+    observation ─┬─ normalise ─ actor 1 ─┬─ product, disagreement
+                 ├─ ...                  ├─ points between the means ─┬─ critics ─ Q_w ─┬─ best of the points ── action
+                 └─ normalise ─ actor N ─┴─ draws with their density ─┘                 └─ by weight and Gumbel ─ sample
+    weights, temperature, noise enter where `policies.candidates` has them
+
+It computes what `policies.candidates` computes, in the same order. The parts of the critics that see the observation
+alone are computed once for all candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from torch import Tensor
+
+from policies.candidates import LEAST_PROBABILITY, PHASE, PRODUCT_SHARE, CandidatePolicy
+from policies.composed_q import LEAST_WEIGHT, NEVER
+from policies.graph import Graph, action_map, linear_layers, normalize, value
+from policies.skills import Skill
+from robot_rl.algorithms.distributions import HALF_LOG_2_PI, LOG_2
+from robot_rl.errors import ConfigurationError
+from robot_rl.spec import RobotSpec
+
+
+def composed_graph(policy: CandidatePolicy, spec: RobotSpec, weights: Tensor, temperature: float) -> bytes:
+    """The ONNX model of a composed policy, without metadata.
+
+    Args:
+        policy: what it shall compute.
+        spec: the robot; gives action map and limits.
+        weights: (N,), used where none are given.
+        temperature: used where none is given, reward units per nat.
+    """
+    composed, settings = policy.composed, policy.settings
+    graph = Graph()
+    nodes = _Nodes(graph, policy)
+    graph.constant("weights", weights)
+    graph.constant("temperature", [temperature])
+    graph.constant("noise", settings.noise[None])
+    nodes.write()
+    to_command = action_map(graph, spec)
+    to_command("action", "command")
+    to_command("sampled_action", "sampled_command")
+
+    draws, actions = settings.noise.shape
+    joints, batch = spec.joints, "noise_batch"
+    inputs = [
+        value("observation", composed.observation_size, "raw, SI units; see the contract in the metadata"),
+        _tensor("weights", [len(composed.skills)], "of the skills, >= 0, sum 1; may be left out"),
+        _tensor("temperature", [1], "> 0, reward units per nat; may be left out"),
+        _tensor("noise", [batch, draws, actions], "standard normal; may be left out, `action` does not depend on it"),
+    ]
+    one = ["batch"]
+    outputs = [
+        value("action", actions - 1, "deterministic, in [-1, 1]"),
+        value("command", joints, "joint positions for it, rad or m, inside the limits"),
+        value("sampled_action", actions - 1, "sampled with the noise, in [-1, 1]"),
+        value("sampled_command", joints, "joint positions for it, rad or m, inside the limits"),
+        _tensor("value", one, "Q of the action, reward units"),
+        _tensor("sampled_value", one, "Q of the sampled action, reward units"),
+        _tensor("effective_sample_size", one, f"of the {draws} draws"),
+        _tensor("disagreement", one, "of the skills, nats"),
+    ]
+    return graph.model(inputs, outputs)
+
+
+class _Nodes:
+    """Writes the nodes; every method names its outputs by its first argument or its purpose."""
+
+    def __init__(self, graph: Graph, policy: CandidatePolicy) -> None:
+        self.graph, self.composed, self.settings = graph, policy.composed, policy.settings
+        self.node = graph.node
+        self.skills = len(self.composed.skills)
+
+    def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
+        return self.graph.constant(name, value, dtype)
+
+    def axes(self, *axes: int) -> str:
+        """A constant list of axes, made once."""
+        name = "axes_" + "_".join(map(str, axes)).replace("-", "m")
+        if all(constant.name != name for constant in self.graph.constants):
+            self.constant(name, list(axes), np.int64)
+        return name
+
+    def sum(self, x: str, axis: int, name: str, keep: bool = False) -> str:
+        return self.node("ReduceSum", [x, self.axes(axis)], name, keepdims=int(keep))
+
+    def unsqueeze(self, x: str, axis: int, name: str) -> str:
+        return self.node("Unsqueeze", [x, self.axes(axis)], name)
+
+    def scaled(self, x: str, factor: float, name: str) -> str:
+        return self.node("Mul", [x, self.constant(f"{name}_factor", factor)], name)
+
+    def write(self) -> None:
+        """Everything from the inputs to the chosen actions."""
+        node = self.node
+        seen = self._observations()
+        mean, log_std = self._actors(seen)  # (B, N, d)
+        weighted = self._product(mean, log_std)  # (B, N, d); names product_mean, product_log_std, disagreement
+        points = node("Tanh", [self._points(mean, weighted)], "points")  # (B, H, d)
+        u, log_density = self._draws(mean, log_std)
+        draws = node("Tanh", [u], "draws")  # (B, K, d)
+        q = self._q(seen, node("Concat", [points, draws], "candidates", axis=1))  # (B, H + K)
+        sizes = self.constant("sizes", [len(self.settings.share), len(self.settings.noise)], np.int64)
+        self.graph.nodes.append(helper.make_node("Split", [q, sizes], ["points_q", "draws_q"], name="split_q", axis=1))
+        score = self._scores(u, log_density)
+        self._choose("points_q", "points_q", points, "action", "value")
+        self._choose(score, "draws_q", draws, "sampled_action", "sampled_value")
+
+    def _observations(self) -> list[str]:
+        """Normalised for each skill; those that normalise alike share it."""
+        seen: list[str] = []
+        known: list[tuple[Any, str]] = []
+        for index, skill in enumerate(self.composed.skills):
+            ours = skill.normalizer
+            name = next((name for other, name in known if _same(ours, other)), None)
+            if name is None:
+                name = normalize(self.graph, ours, f"skill_{index}_")
+                known.append((ours, name))
+            seen.append(name)
+        return seen
+
+    def _actors(self, seen: list[str]) -> tuple[str, str]:
+        """Mean and log standard deviation of all skills, (B, N, d)."""
+        graph, node = self.graph, self.node
+        means, log_stds = [], []
+        for index, (skill, observation) in enumerate(zip(self.composed.skills, seen, strict=True)):
+            actor, x = skill.actor, observation
+            if not linear_layers(*actor.hidden, actor.head):
+                raise ConfigurationError(f"skill {skill.name!r}: the actor's layers are not linear ones")
+            for depth, layer in enumerate(actor.hidden):
+                name = f"actor_{index}_hidden_{depth}"
+                x = node("Relu", [graph.linear(x, f"{name}_linear", layer.weight, layer.bias)], name)
+            head = graph.linear(x, f"actor_{index}_head", actor.head.weight, actor.head.bias)  # (B, 2 d)
+            half = actor.head.out_features // 2
+            pair = self.constant(f"actor_{index}_halves", [half, half], np.int64)
+            parts = [f"actor_{index}_mean", f"actor_{index}_raw_log_std"]
+            graph.nodes.append(helper.make_node("Split", [head, pair], parts, name=f"actor_{index}_split", axis=1))
+            bounds = [
+                self.constant(f"actor_{index}_log_std_min", actor.log_std_min),
+                self.constant(f"actor_{index}_log_std_max", actor.log_std_max),
+            ]
+            log_std = node("Clip", [parts[1], *bounds], f"actor_{index}_log_std")
+            means.append(self.unsqueeze(parts[0], 1, f"actor_{index}_mean_row"))
+            log_stds.append(self.unsqueeze(log_std, 1, f"actor_{index}_log_std_row"))
+        return node("Concat", means, "means", axis=1), node("Concat", log_stds, "log_stds", axis=1)
+
+    def _product(self, mean: str, log_std: str) -> str:
+        """The product's mean and log std (B, d) and the disagreement (B,), by name; returns w_i / v_i, (B, N, d)."""
+        node = self.node
+        column = self.unsqueeze("weights", -1, "weight_column")  # (N, 1)
+        weighted = node(
+            "Mul", [column, node("Exp", [self.scaled(log_std, -2.0, "minus_2_log_std")], "inverse_v")], "wv"
+        )
+        precision = self.sum(weighted, 1, "precision")  # (B, d)
+        total = self.sum(node("Mul", [weighted, mean], "wv_mean"), 1, "wv_mean_sum")
+        node("Div", [total, precision], "product_mean")
+        self.scaled(node("Log", [precision], "log_precision"), -0.5, "product_log_std")
+        row = self.unsqueeze("product_mean", 1, "product_mean_row")
+        inverse = node("Exp", [node("Neg", [log_std], "minus_log_std")], "inverse_std")  # (B, N, d)
+        z = node("Mul", [node("Sub", [mean, row], "mean_apart"), inverse], "mean_apart_std")
+        square = node("Mul", [column, node("Mul", [z, z], "mean_apart_square")], "w_apart")
+        apart = self.scaled(self.sum(square, 1, "w_apart_sum"), 0.5, "apart")  # (B, d)
+        spread = self.sum(node("Mul", [column, log_std], "w_log_std"), 1, "w_log_std_sum")
+        # -log Z = sum_d [ sum_i w_i log sigma_i - log sigma + 1/2 sum_i w_i (mu_i - mu)^2 / v_i ]
+        gap = node("Add", [node("Sub", [spread, "product_log_std"], "spread_gap"), apart], "disagreement_each")
+        self.sum(gap, -1, "disagreement")
+        return weighted
+
+    def _points(self, mean: str, weighted: str) -> str:
+        """Pre-tanh points between the means, (B, H, d)."""
+        node = self.node
+        share = self.constant("share", self.settings.share)  # (H, N, d)
+        counted = node("Mul", [self.unsqueeze(weighted, 1, "wv_each"), share], "counted")  # (B, H, N, d)
+        top = self.sum(node("Mul", [counted, self.unsqueeze(mean, 1, "means_each")], "counted_mean"), 2, "points_top")
+        return node("Div", [top, self.sum(counted, 2, "points_bottom")], "points_u")
+
+    def _draws(self, mean: str, log_std: str) -> tuple[str, str]:
+        """Pre-tanh draws (B or noise's batch, K, d) and their log density (B, K)."""
+        node, settings = self.node, self.settings
+        count, width = settings.noise.shape
+        first = self.constant("product_share", [PRODUCT_SHARE])
+        rest = self.scaled("weights", 1.0 - PRODUCT_SHARE, "skill_shares")
+        shares = node("Concat", [first, rest], "shares", axis=0)  # (1 + N,)
+        border = node("CumSum", [shares, self.constant("axis_0", 0, np.int64)], "borders")
+        place = self.constant(
+            "place", ((np.arange(count, dtype=np.float32) + np.float32(PHASE)) / np.float32(count))[:, None]
+        )
+        before = node("Cast", [node("Less", [place, border], "is_before")], "before_borders", to=TensorProto.FLOAT)
+        last = self.constant("always_last", np.eye(1 + self.skills)[-1])
+        before = node("Max", [before, last], "before")  # (K, 1 + N)
+        shift = self.constant("shift", np.eye(1 + self.skills, k=1))
+        chosen = node("Sub", [before, node("MatMul", [before, shift], "before_shifted")], "chosen")
+        rows = [self.unsqueeze(name, 1, f"{name}_component") for name in ("product_mean", "product_log_std")]
+        means = node("Concat", [rows[0], mean], "component_means", axis=1)  # (B, 1 + N, d)
+        log_stds = node("Concat", [rows[1], log_std], "component_log_stds", axis=1)
+        cut = [self.constant("cut_start", [0], np.int64), self.constant("cut_stop", [width - 1], np.int64)]
+        noise = node("Slice", ["noise", *cut, self.axes(-1)], "draw_noise")  # (B, K, d)
+        std = node("Exp", [node("MatMul", [chosen, log_stds], "draw_log_std")], "draw_std")
+        u = node("Add", [node("MatMul", [chosen, means], "draw_mean"), node("Mul", [std, noise], "step")], "draws_u")
+        counted = node("ReduceMean", [chosen], "drawn_shares", axes=[0], keepdims=0)
+        log_share = node(
+            "Log", [node("Max", [counted, self.constant("least_weight", LEAST_WEIGHT)], "kept")], "log_share"
+        )
+        inverse = node("Exp", [node("Neg", [log_stds], "minus_component_log_stds")], "component_inverse_std")
+        apart = node(
+            "Sub", [self.unsqueeze(u, 2, "draws_each"), self.unsqueeze(means, 1, "component_means_each")], "away"
+        )
+        z = node("Mul", [apart, self.unsqueeze(inverse, 1, "component_inverse_std_each")], "away_std")  # (B, K, 1+N, d)
+        half = self.scaled(node("Mul", [z, z], "away_square"), -0.5, "exponent")
+        body = node("Sub", [half, self.unsqueeze(log_stds, 1, "component_log_stds_each")], "log_normal")
+        each = self.sum(
+            node("Sub", [body, self.constant("half_log_2_pi", HALF_LOG_2_PI)], "log_normal_each"), 3, "log_each"
+        )
+        total = node("Add", [each, log_share], "log_joint")
+        return u, node("ReduceLogSumExp", [total], "log_density", axes=[2], keepdims=0)
+
+    def _q(self, seen: list[str], actions: str) -> str:
+        """Q_w of actions (B, H + K, d), as (B, H + K)."""
+        node, composed = self.node, self.composed
+        lifted = self.unsqueeze(actions, 1, "candidates_each")  # (B, 1, H + K, d)
+        each = []
+        for index, (skill, observation) in enumerate(zip(composed.skills, seen, strict=True)):
+            q = self._critics(f"skill_{index}", skill.critics, observation, lifted)  # (B, C, H + K)
+            least = node("ReduceMin", [q], f"skill_{index}_least", axes=[1], keepdims=1)  # (B, 1, H + K)
+            each.append(self.scaled(least, composed.alpha / skill.alpha, f"skill_{index}_q"))
+        q = node("Concat", each, "skill_q", axis=1)  # (B, N, H + K)
+        combined = self._combined(q)
+        if composed.correction is None:
+            return combined
+        critics = composed.correction.critics
+        taken = self._critics("correction", critics, seen[0], lifted, "weights")
+        amount = self.scaled(self.sum(taken, 1, "correction_nats"), composed.alpha, "correction")
+        return node("Sub", [combined, amount], "q")
+
+    def _combined(self, q: str) -> str:
+        node, kind = self.node, self.composed.kind
+        if kind == "or":
+            kept = node("Max", ["weight_column", self.constant("least_or_weight", LEAST_WEIGHT)], "or_weights")
+            nats = self.scaled(q, 1.0 / self.composed.alpha, "skill_q_nats")
+            joint = node("Add", [node("Log", [kept], "log_weights"), nats], "or_joint")
+            total = node("ReduceLogSumExp", [joint], "or_nats", axes=[1], keepdims=0)
+            return self.scaled(total, self.composed.alpha, "combined_q")
+        if kind == "gpi":
+            counts = node("Greater", ["weight_column", self.constant("no_weight", 0.0)], "has_weight")
+            allowed = node("Where", [counts, q, self.constant("never", NEVER)], "allowed_q")
+            return node("ReduceMax", [allowed], "combined_q", axes=[1], keepdims=0)
+        return self.sum(node("Mul", ["weight_column", q], "weighted_q"), 1, "combined_q")
+
+    def _critics(self, name: str, critics: Any, observation: str, actions: str, beside: str | None = None) -> str:
+        """All C critics of a stack on actions (B, 1, K, d), as (B, C, K).
+
+        The first layer comes in parts, so that what does not depend on the action is computed once. `beside` names an
+        input of no batch that stands between observation and action.
+        """
+        graph, node = self.graph, self.node
+        first = critics.hidden[0]
+        count, _, hidden = first.weight.shape
+        size = self.composed.observation_size
+        start = size if beside is None else size + self.skills
+        flat = first.weight[:, :size].permute(1, 0, 2).reshape(size, count * hidden)  # (O, C H)
+        x = graph.linear(observation, f"{name}_observation", flat.T, first.bias[:, 0].reshape(-1))
+        shape = self.constant(f"{name}_shape", [-1, count, 1, hidden], np.int64)
+        x = node("Reshape", [x, shape], f"{name}_observation_each")  # (B, C, 1, H)
+        if beside is not None:
+            weight = self.constant(f"{name}_beside_weight", first.weight[:, size:start])  # (C, N, H)
+            row = self.unsqueeze(beside, 0, f"{name}_beside")  # (1, N)
+            x = node("Add", [x, node("MatMul", [row, weight], f"{name}_beside_part")], f"{name}_known")
+        acted = node(
+            "MatMul", [actions, self.constant(f"{name}_action_weight", first.weight[:, start:])], f"{name}_action"
+        )
+        x = node("Add", [acted, x], f"{name}_linear_0")  # (B, C, K, H)
+        layers = [*critics.hidden[1:], critics.head]
+        for depth, layer in enumerate(layers):
+            x = self._hidden(name, critics, depth, x)
+            product = node(
+                "MatMul", [x, self.constant(f"{name}_weight_{depth + 1}", layer.weight)], f"{name}_product_{depth + 1}"
+            )
+            x = node(
+                "Add", [product, self.constant(f"{name}_bias_{depth + 1}", layer.bias)], f"{name}_linear_{depth + 1}"
+            )
+        x = node("Squeeze", [x, self.axes(-1)], f"{name}_values")
+        return x if critics.unit == 1.0 else self.scaled(x, critics.unit, f"{name}_scaled_values")
+
+    def _hidden(self, name: str, critics: Any, depth: int, x: str) -> str:
+        node = self.node
+        if critics.norms is not None:
+            norm = critics.norms[depth]
+            ones = self.constant(f"{name}_ones_{depth}", np.ones(norm.gain.shape[-1]))
+            plain = node("LayerNormalization", [x, ones], f"{name}_normal_{depth}", epsilon=1e-5)
+            gained = node("Mul", [plain, self.constant(f"{name}_gain_{depth}", norm.gain)], f"{name}_gained_{depth}")
+            x = node("Add", [gained, self.constant(f"{name}_shift_{depth}", norm.bias)], f"{name}_norm_{depth}")
+        return node("Relu", [x], f"{name}_hidden_{depth}")
+
+    def _scores(self, u: str, log_density: str) -> str:
+        """log weight + Gumbel noise, (B, K); writes `effective_sample_size`."""
+        node = self.node
+        width = self.settings.noise.shape[1]
+        # log(1 - tanh^2 u) = 2 (log 2 - u - softplus(-2u))
+        soft = node("Softplus", [self.scaled(u, -2.0, "minus_2_u")], "softplus")
+        inner = node("Sub", [node("Sub", [self.constant("log_2", LOG_2), u], "log_2_less_u"), soft], "half_log_slope")
+        slope = self.sum(self.scaled(inner, 2.0, "log_slope_each"), 2, "log_slope")
+        nats = node("Div", ["draws_q", "temperature"], "q_nats")
+        log_weight = node("Sub", [node("Add", [nats, slope], "log_target"), log_density], "log_weight")
+        share = node("Softmax", [log_weight], "weight_shares", axis=-1)
+        square = node("ReduceSumSquare", [share], "weight_squares", axes=[1], keepdims=0)
+        node("Reciprocal", [square], "effective_sample_size")
+        at = self.constant("choice_column", width - 1, np.int64)
+        normal = node("Gather", ["noise", at], "choice_noise", axis=2)  # (B, K)
+        erf = node("Erf", [self.scaled(normal, math.sqrt(0.5), "choice_noise_scaled")], "choice_erf")
+        one = self.constant("one_float", 1.0)
+        probability = self.scaled(node("Add", [one, erf], "choice_double"), 0.5, "choice_probability")
+        bounds = [
+            self.constant("least_probability", LEAST_PROBABILITY),
+            self.constant("most_probability", 1.0 - LEAST_PROBABILITY),
+        ]
+        kept = node("Clip", [probability, *bounds], "choice_kept")
+        inside = node("Neg", [node("Log", [kept], "choice_log")], "choice_minus_log")
+        noise = node("Neg", [node("Log", [inside], "choice_log_log")], "gumbel")
+        return node("Add", [log_weight, noise], "score")
+
+    def _choose(self, score: str, q: str, actions: str, action: str, chosen_q: str) -> None:
+        """The candidate of the highest score, and its Q."""
+        node = self.node
+        best = node("ArgMax", [score], f"{action}_index", axis=1, keepdims=1)  # (B, 1)
+        node("GatherND", [actions, best], action, batch_dims=1)
+        node("GatherND", [q, best], chosen_q, batch_dims=1)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a.clip == b.clip and np.array_equal(a.offset, b.offset) and np.array_equal(a.scale, b.scale)
+
+
+def _tensor(name: str, shape: list[Any], meaning: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape, doc_string=meaning)
+
+
+def skill_sizes(skill: Skill) -> tuple[int, ...]:
+    """Widths from observation to action of a skill's actor."""
+    actor: Any = skill.actor
+    return (*(layer.in_features for layer in (*actor.hidden, actor.head)), actor.head.out_features // 2)
