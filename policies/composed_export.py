@@ -281,7 +281,7 @@ def _double(policy: CandidatePolicy) -> CandidatePolicy:
             skill,
             actor=copy.deepcopy(skill.actor).double(),
             critics=copy.deepcopy(skill.critics).double(),
-            normalizer=_Doubled(skill.normalizer),
+            normalizer=_Doubled(skill.normalizer),  # type: ignore[arg-type]
         )
         for skill in exact.skills
     )

@@ -131,7 +131,8 @@ class _Nodes:
         graph, node = self.graph, self.node
         means, log_stds = [], []
         for index, (skill, observation) in enumerate(zip(self.composed.skills, seen, strict=True)):
-            actor, x = skill.actor, observation
+            actor: Any = skill.actor
+            x = observation
             if not linear_layers(*actor.hidden, actor.head):
                 raise ConfigurationError(f"skill {skill.name!r}: the actor's layers are not linear ones")
             for depth, layer in enumerate(actor.hidden):

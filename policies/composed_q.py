@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from policies.skills import Skill, check_skills
@@ -104,10 +105,9 @@ class ComposedQ:
         self.observation_size = skills[0].task.layout.size
         self.action_size = skills[0].task.spec.action.size
 
-    def weights(self, weights: Sequence[float] | Tensor | None = None) -> Tensor:
+    def weights(self, weights: ArrayLike | None = None) -> Tensor:
         """Weights as float32, (N,); None weighs all alike. Raises InvalidInput, see `skill_weights`."""
-        given = weights.double().numpy() if isinstance(weights, Tensor) else weights
-        return torch.from_numpy(skill_weights(given, len(self.skills)).astype(np.float32))
+        return torch.from_numpy(skill_weights(weights, len(self.skills)).astype(np.float32))
 
     def normalized(self, observation: np.ndarray) -> list[Tensor]:
         """Raw observations (B, O) as each skill sees them, N tensors (B, O)."""

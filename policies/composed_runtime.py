@@ -75,7 +75,7 @@ class ComposedPolicy:
         self._check_graph()
         self._weights = np.zeros(len(self.composition.skills), dtype=np.float32)
         self._temperature = np.zeros(1, dtype=np.float32)
-        self._given = np.zeros(len(self._weights))
+        self._given: Array = np.zeros(len(self._weights))
         self.weights = np.array(self.composition.weights)
         self.temperature = self.composition.temperature
         self._buffers = self._bound()
@@ -184,9 +184,10 @@ class ComposedPolicy:
             "action": (1, actions), "command": (1, joints),
             "value": (1,), "effective_sample_size": (1,), "disagreement": (1,),
         }  # fmt: skip
+        inputs = {"observation": vector, "weights": self._weights, "temperature": self._temperature}
         outputs = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
         binding = self._session.io_binding()
-        for name, buffer in (("observation", vector), ("weights", self._weights), ("temperature", self._temperature)):
+        for name, buffer in inputs.items():
             binding.bind_input(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
         for name, buffer in outputs.items():
             binding.bind_output(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)

@@ -71,7 +71,7 @@ class Correction:
     """
 
     def __init__(self, critics: Critics) -> None:
-        """Args: critics: a stack of one, whose observation is the normalised one of the first skill, then the weights."""
+        """Args: critics: a stack of one; its observation is the one that the first skill sees, then the weights."""
         self.critics = critics
 
     @classmethod

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from policies.composed_runtime import ComposedPolicy, load_policy
 from policies.contract import Contract, read_contract
-from policies.runtime import OnnxPolicy
+from policies.runtime import Policy
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import PolicyFile, find_policy
@@ -27,7 +30,8 @@ def run(arguments: Sequence[str]) -> int:
     contract = read_contract(file.path)
     spec = _robot(values.robot, contract, file)
     task = _task(contract, spec)
-    policy = OnnxPolicy.load(file.path, robot=spec, layout=task.layout)
+    policy = load_policy(file.path, robot=spec, layout=task.layout)
+    _set_weights(policy, values.weights)
     env = make_env(spec, task, time_limit=values.seconds)
     act = actor(policy)
     say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name}")
@@ -58,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def actor(policy: OnnxPolicy) -> Act:
+def actor(policy: Policy) -> Act:
     """The deterministic action of a policy file."""
     return lambda observation: policy.act(observation).action
 
@@ -94,9 +98,20 @@ def _parser() -> Parser:
         metavar="X",
         help="the same goal in every episode; `robot-rl info` has its units",
     )
+    parser.add_argument(
+        "--weights", type=float, nargs="+", metavar="W", help="of a composed policy's skills, sum 1 [the file's]"
+    )
     parser.add_argument("--video", metavar="FILE.mp4", help="film one more episode")
     add_json(parser)
     return parser
+
+
+def _set_weights(policy: Policy, weights: list[float] | None) -> None:
+    if weights is None:
+        return
+    if not isinstance(policy, ComposedPolicy):
+        raise ConfigurationError(f"--weights: {policy.contract.name} is a plain policy, it has no skills to weigh")
+    policy.weights = np.array(weights)
 
 
 def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec:

@@ -33,7 +33,7 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
         from robot_rl.training.checkpoint import load_checkpoint
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
-    saved = load_checkpoint(_checkpoint(run, checkpoint))
+    saved = load_checkpoint(find_checkpoint(run, checkpoint))
     task = config.make_task()
     learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
     learner.load_state(saved.part("learner"))
@@ -43,7 +43,7 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
         "updates": own["updates"],
         "wall_time_s": own["wall_time"],
         "seed": config.seed,
-        "command": _command(run),
+        "command": saved_command(run),
     }
     latest = own["latest"]
     for name in ("training/return", "evaluation/return"):
@@ -59,7 +59,8 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
     )
 
 
-def _checkpoint(run: Path, wanted: str | None) -> Path:
+def find_checkpoint(run: Path, wanted: str | None) -> Path:
+    """The folder of one of a run's checkpoints, by step or name; the newest for None."""
     from robot_rl.training.checkpoint import checkpoints, latest_checkpoint
 
     folder = run / "checkpoints"
@@ -77,7 +78,8 @@ def _checkpoint(run: Path, wanted: str | None) -> Path:
     return known[name]
 
 
-def _command(run: Path) -> str:
+def saved_command(run: Path) -> str:
+    """The command line that a run was started with; empty where it is not known."""
     try:
         return " ".join(json.loads((run / "command.json").read_bytes())["command"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,8 @@ from robot_rl.errors import ConfigurationError, UnknownName
 SHIPPED = Path(policies.__file__).parent / "trained"
 POLICY = "policy.onnx"
 """Name of the policy file in a run folder."""
+COMPOSITION = "composition.json"
+"""What a folder of a composed policy has instead of a run's config.json."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ def is_run(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
+def is_composition(path: Path) -> bool:
+    """Whether a folder is that of a composed policy."""
+    return (path / COMPOSITION).is_file()
+
+
 def find_policy(given: str) -> PolicyFile:
     """Finds the file.
 
@@ -44,11 +51,11 @@ def find_policy(given: str) -> PolicyFile:
     """
     path = Path(given)
     if path.is_dir():
-        if not is_run(path):
+        if not is_run(path) and not is_composition(path):
             raise ConfigurationError(f"{given} is not a run: it has no config.json")
         if not (path / POLICY).is_file():
             raise ConfigurationError(f"run {given} has no {POLICY} yet; make it with: robot-rl export {given}")
-        return PolicyFile(path / POLICY, path)
+        return PolicyFile(path / POLICY, path if is_run(path) else None)
     if path.is_file():
         return PolicyFile(path, path.parent if is_run(path.parent) else None)
     if given in shipped_policies():

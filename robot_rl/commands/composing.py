@@ -1,0 +1,224 @@
+"""Composed policies as folders: made from finished runs, written, and read again; shared by compose and export.
+
+A folder holds composition.json (which runs, weights, temperature), report.json, correction.safetensors where one was
+learnt, and policy.onnx. It refers to the runs; the policy file needs them no more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+
+from policies.candidates import DRAWS, POINTS, CandidatePolicy, CandidateSettings
+from policies.composed_export import export_composed
+from policies.composed_q import ComposedQ
+from policies.correction import Correction, CorrectionSettings, learn_correction
+from policies.export import ExportReport
+from policies.skills import Skill
+from robot_rl.algorithms.learner import Batch
+from robot_rl.commands.configuration import saved_config
+from robot_rl.commands.exporting import find_checkpoint, saved_command
+from robot_rl.commands.policy_files import COMPOSITION, is_run
+from robot_rl.errors import ConfigurationError, StorageError
+from robot_rl.make import make_learner
+from robot_rl.settings import from_mapping
+from robot_rl.training.checkpoint import load_checkpoint
+from robot_rl.training.files import place_folder, to_json
+from robot_rl.training.replay import Replay
+from robot_rl.training.run import versions
+
+REPORT, CORRECTION = "report.json", "correction.safetensors"
+
+
+@dataclass(frozen=True)
+class SkillSource:
+    """Where a skill comes from."""
+
+    name: str
+    run: str
+    checkpoint: str
+    """Name of the checkpoint's folder."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What composition.json says."""
+
+    skills: tuple[SkillSource, ...]
+    kind: str
+    weights: tuple[float, ...]
+    temperature: float
+    """Reward units per nat."""
+    points: int = POINTS
+    draws: int = DRAWS
+    correction: dict[str, Any] | None = None
+    """Settings of its learning; None for none."""
+    versions: dict[str, str] = field(default_factory=versions)
+
+    @classmethod
+    def read(cls, folder: Path) -> Composition:
+        """Reads a folder.
+
+        Raises:
+            StorageError: the file is damaged.
+        """
+        path = folder / COMPOSITION
+        try:
+            values = json.loads(path.read_bytes())
+            return cls(**{**values, "skills": tuple(SkillSource(**skill) for skill in values["skills"])})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StorageError(f"{path} is damaged: {error}") from error
+
+
+def skill_sources(given: Sequence[str], names: Sequence[str] | None = None) -> tuple[SkillSource, ...]:
+    """Finds runs, or checkpoints of runs, and names them.
+
+    Args:
+        given: folders of runs, or of checkpoints inside of them.
+        names: of the skills; the folders' by default, with as much of their path as tells them apart.
+
+    Raises:
+        ConfigurationError: there is no run, it has no checkpoint, or there are not as many names as runs.
+    """
+    if names is not None and len(names) != len(given):
+        raise ConfigurationError(f"--names: {len(given)} skills need as many names, got {len(names)}")
+    found = []
+    for text in given:
+        path = Path(text)
+        inside = (path / "manifest.json").is_file()
+        run = path.parent.parent if inside else path
+        if not is_run(run):
+            raise ConfigurationError(f"{text} is not a run: it has no config.json")
+        found.append((run, find_checkpoint(run, path.name if inside else None).name))
+    if names is None:
+        parts = [run.resolve().parts for run, _ in found]
+        depth = next((k for k in range(1, 9) if len({part[-k:] for part in parts}) == len(parts)), 1)
+        names = ["/".join(part[-depth:]) for part in parts]
+    return tuple(
+        SkillSource(name, str(run.resolve()), checkpoint) for name, (run, checkpoint) in zip(names, found, strict=True)
+    )
+
+
+def load_skill(source: SkillSource) -> tuple[Skill, Replay | None]:
+    """A skill with its replay; None where that is missing or cannot be read.
+
+    Raises:
+        ConfigurationError: the run is gone, or its algorithm cannot be composed.
+        StorageError: the checkpoint is damaged.
+    """
+    run = Path(source.run)
+    if not is_run(run):
+        raise ConfigurationError(f"skill {source.name!r}: there is no run at {source.run} any more")
+    config = saved_config(run)
+    saved = load_checkpoint(find_checkpoint(run, source.checkpoint))
+    task = config.make_task()
+    learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
+    learner.load_state(saved.part("learner"))
+    training = {"steps": saved.part("trainer").values["step"], "seed": config.seed, "command": saved_command(run)}
+    skill = Skill.of_learner(learner, task, source.name, config.algorithm_settings, training)
+    return skill, _replay(run, saved.part("replay"))
+
+
+def _replay(run: Path, state: Any) -> Replay | None:
+    values = state.values
+    if not values.get("segments"):
+        return None
+    replay = Replay(values["capacity"], values["observation_size"], values["action_size"])
+    try:
+        replay.load_from(run / "replay", state)
+    except StorageError:
+        return None
+    return replay
+
+
+def observations(replay: Replay | None, count: int) -> np.ndarray | None:
+    """Some raw observations of a replay, (count, O)."""
+    return None if replay is None else replay.sample(count).observation
+
+
+def union_of(replays: Sequence[Replay | None]) -> Callable[[int], Batch]:
+    """Draws transitions from all replays in equal parts.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    known = [replay for replay in replays if replay is not None]
+    if not known:
+        raise ConfigurationError("a divergence correction is learnt from the skills' replay, and none of them has one")
+
+    def sample(count: int) -> Batch:
+        share = -(-count // len(known))
+        parts = [vars(replay.sample(share)) for replay in known]
+        return Batch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    return sample
+
+
+def learn(
+    skills: Sequence[Skill],
+    replays: Sequence[Replay | None],
+    settings: CorrectionSettings,
+    progress: Callable[[int, float], None],
+) -> Correction:
+    """A divergence correction from the union of the replays."""
+    return learn_correction(ComposedQ(skills), union_of(replays), settings, progress=progress)
+
+
+def new_policy(composition: Composition, skills: Sequence[Skill], correction: Correction | None) -> CandidatePolicy:
+    """The policy of a composition."""
+    composed = ComposedQ(skills, composition.kind, correction)
+    settings = CandidateSettings.make(len(skills), composed.action_size, composition.points, composition.draws)
+    return CandidatePolicy(composed, settings)
+
+
+def save(folder: Path, composition: Composition, correction: Correction | None, report: dict[str, Any]) -> None:
+    """Writes the folder, without the policy file."""
+    files = {COMPOSITION: to_json(asdict(composition)), REPORT: to_json(report)}
+    if correction is not None:
+        tensors = {name: tensor.contiguous() for name, tensor in correction.critics.state_dict().items()}
+        files[CORRECTION] = safetensors.torch.save(tensors)
+    place_folder(folder, files)
+
+
+def export_composition(folder: Path, out: Path, policy: CandidatePolicy | None = None) -> ExportReport:
+    """Writes the policy file of a folder.
+
+    Args:
+        folder: of the composition.
+        out: of the file.
+        policy: of the folder, where it is at hand; read from the runs by default.
+
+    Raises:
+        ConfigurationError: a run that it needs is gone.
+        CheckFailed: torch and the file differ.
+    """
+    composition = Composition.read(folder)
+    if policy is None:
+        skills = [load_skill(source)[0] for source in composition.skills]
+        policy = new_policy(composition, skills, _read_correction(folder, composition, skills))
+    report = json.loads((folder / REPORT).read_bytes()) if (folder / REPORT).is_file() else {}
+    training = {"skills": [asdict(source) for source in composition.skills]}
+    return export_composed(
+        policy, out, weights=composition.weights, temperature=composition.temperature, training=training, report=report
+    )
+
+
+def _read_correction(folder: Path, composition: Composition, skills: Sequence[Skill]) -> Correction | None:
+    if composition.correction is None:
+        return None
+    settings = from_mapping(CorrectionSettings, composition.correction, "correction")
+    task = skills[0].task
+    sizes = (task.layout.size, len(skills), task.spec.action.size)
+    correction = Correction.new(*sizes, settings.hidden_sizes, settings.seed)
+    try:
+        correction.critics.load_state_dict(safetensors.torch.load((folder / CORRECTION).read_bytes()))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise StorageError(f"{folder / CORRECTION} is damaged: {error}") from error
+    correction.critics.requires_grad_(False)
+    return correction
