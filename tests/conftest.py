@@ -27,7 +27,7 @@ def removed() -> object:
     return REMOVED
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def robot_values() -> Callable[..., dict[str, Any]]:
     """A built-in robot's file with some dotted keys changed: `robot_values("go2", {"action.scale": 1.0})`."""
 
@@ -47,7 +47,7 @@ def robot_values() -> Callable[..., dict[str, Any]]:
     return values
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def robot_spec(robot_values: Callable[..., dict[str, Any]]) -> Callable[..., RobotSpec]:
     """A built-in robot, with some dotted keys of its file changed: `robot_spec("go2", {"action.scale": 1.0})`."""
 

@@ -1,4 +1,4 @@
-"""One small exported policy, shared: a real learner with random weights on Go2's walking task."""
+"""Small exported policies, shared: real learners with random weights on Go2's walking task, alone and composed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from policies.candidates import CandidatePolicy
+from policies.composed_export import export_composed
+from policies.composed_q import ComposedQ
 from policies.export import export_policy
+from policies.skills import Skill
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.spec import RobotSpec, load_robot
 from robot_rl.task import RewardTerm, Task
@@ -72,3 +76,54 @@ def new_learner():
 @pytest.fixture(scope="session")
 def stroll():
     return Stroll
+
+
+class Hold(Task):
+    """One action, and an observation that is nothing but the goal: small enough to integrate over."""
+
+    name = "hold"
+    goal_labels = ("first", "second", "third")
+    current = ("goal",)
+
+    def reward_terms(self):
+        return {"alive": RewardTerm(1.0, lambda step: np.ones(step.action.shape[:-1]))}
+
+    def sample_goal(self, rng):
+        return rng.uniform(-1.0, 1.0, 3)
+
+
+@pytest.fixture(scope="session")
+def hold(robot_spec) -> Task:
+    coordinates = {"squat": {"FL_calf_joint": -2.0, "FL_thigh_joint": 1.0}}
+    return Hold(robot_spec("go2", {"action.coordinates": coordinates, "action.scale": {"squat": 0.1}}))
+
+
+@pytest.fixture(scope="session")
+def new_skill():
+    """Makes a skill of a learner with random weights, loud enough for its critics to matter."""
+
+    def make(task: Task, seed: int, name: str | None = None, loud: float = 3.0, **settings) -> Skill:
+        given = {"hidden_sizes": (32, 24), "log_std_min": -3.0, "initial_temperature": 0.2, **settings}
+        spread = 1.0 + 0.1 * seed  # every skill its own normaliser
+        normalizer = Normalizer(task.layout.offset, task.layout.scale * spread, clip=10.0)
+        learner = SAC(task.layout.size, task.spec.action.size, SACSettings(**given), seed, normalizer)
+        with torch.no_grad():
+            for parameter in learner.critics.parameters():
+                parameter.mul_(loud ** (1.0 / 3.0))
+            learner.actor.head.weight.mul_(2.0)
+            learner.actor.head.bias[task.spec.action.size :] = -1.0
+        return Skill.of_learner(learner, task, name or f"skill {seed}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def three_skills(walk: Task, new_skill) -> list[Skill]:
+    return [new_skill(walk, seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="session")
+def composed_file(three_skills, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("composed") / "go2-composed.onnx"
+    export_composed(CandidatePolicy(ComposedQ(three_skills)), path, weights=[0.2, 0.5, 0.3])
+    return path
