@@ -27,12 +27,13 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Temperature
-from std_msgs.msg import Header
+from std_msgs.msg import Float64MultiArray, Header
 
 from hardware import guard
 from hardware.diagnostics import diagnostics
 from hardware.emergency_stop import EmergencyStop
 from hardware.goals import Goals
+from hardware.knobs import KNOBS, Knobs
 from hardware.policy_loop import LoopSettings, PolicyLoop
 from hardware.real_time import RealTime
 from hardware.recorder_process import RecorderProcess
@@ -40,8 +41,8 @@ from hardware.robot_side import RobotSide
 from hardware.ros_robot import RosRobot, RosSettings
 from hardware.session import RosSession
 from hardware.supervision import Supervision
+from policies.composed_runtime import WEIGHT_RATE, AnyPolicy, load_policy, new_runner
 from policies.contract import Contract
-from policies.runtime import OnnxPolicy, PolicyRunner
 from robot_rl.errors import ConfigurationError, PolicyError, RobotFault, RobotRLError
 from robot_rl.spec import RobotSpec, load_robot
 from robot_rl.task import Task
@@ -60,6 +61,7 @@ PARAMETERS: Mapping[str, tuple[Any, str]] = {
     "through_guard": (False, "send commands through the guard node"),
     "settle_time": (LoopSettings.settle_time, "s of standing at rest before the policy takes over"),
     "blend_time": (LoopSettings.blend_time, "s in which the policy's commands grow from rest to full size"),
+    "weight_rate": (WEIGHT_RATE, "1/s, by which a weight of a composed policy changes at most"),
     "cmd_vel_timeout": (0.5, "s for which a velocity command counts"),
     "estop_button": (1, "index of the joystick button that stops; -1 for none"),
     "priority": (0, "of the control thread under SCHED_FIFO; 0 for none"),
@@ -67,7 +69,8 @@ PARAMETERS: Mapping[str, tuple[Any, str]] = {
     "pause_collector": (False, "let Python's garbage collector rest while active"),
     "record": ("", "new folder for a bag of the robot's topics and of what the policy sees and does"),
 }
-"""Default and meaning of each; goals come beside them as `goal.NAME` once a policy is loaded."""
+"""Default and meaning of each; goals come beside them as `goal.NAME` once a policy is loaded, and for a composed policy
+`weights` and `temperature`."""
 
 
 class PolicyNode(LifecycleNode):
@@ -97,6 +100,7 @@ class PolicyNode(LifecycleNode):
         self._robot: RosRobot | None = None
         self._spec: RobotSpec | None = None
         self._goals: Goals | None = None
+        self._knobs: Knobs | None = None
         self._side: RobotSide | None = None
         self._publish: Callable[[], None] = lambda: None
         for parameter, (default, meaning) in PARAMETERS.items():
@@ -166,6 +170,8 @@ class PolicyNode(LifecycleNode):
         )
         try:
             self._declare_goals(goals)
+            runner = new_runner(policy, self._value("weight_rate"))
+            self._declare_knobs(Knobs(runner))
             if self.session.leaving.is_set():
                 raise RobotFault("no longer wanted")
             self._side = RobotSide(self._io.node)
@@ -178,7 +184,7 @@ class PolicyNode(LifecycleNode):
                 real_time=RealTime(*(self._value(name) for name in ("priority", "lock_memory", "pause_collector"))),
             )
             task = self._make_task(contract, spec) if self._make_task else None
-            self.loop = PolicyLoop(robot, PolicyRunner(policy), goals, supervision, self._side, settings, task)
+            self.loop = PolicyLoop(robot, runner, goals, supervision, self._side, settings, task)
             self.loop.recorder = self._recorder(contract, spec)
             self._open(robot.node, self.loop)
             self._side.wait_present(1.0)
@@ -233,10 +239,10 @@ class PolicyNode(LifecycleNode):
             self._robot.close()
         if self._io is not None:
             self._io.close()
-        for name in self._goals.names if self._goals else ():
-            if self.has_parameter(f"goal.{name}"):
-                self.undeclare_parameter(f"goal.{name}")
-        self.loop = self._io = self._robot = self._goals = self._side = None
+        for name in (*(f"goal.{name}" for name in (self._goals.names if self._goals else ())), *KNOBS):
+            if self.has_parameter(name):
+                self.undeclare_parameter(name)
+        self.loop = self._io = self._robot = self._goals = self._knobs = self._side = None
         self._publish = lambda: None
 
     def _close_recorder(self, recorder: RecorderProcess | None) -> None:
@@ -276,6 +282,10 @@ class PolicyNode(LifecycleNode):
         self._side.on_latched = lambda reason: self.stop(f"the robot's side stopped: {reason}", "robot_side")
         if loop.goals.walks:
             node.create_subscription(Twist, "cmd_vel", partial(self._take_velocity, loop), 1)
+        if self._knobs is not None and self._knobs.composed:
+            node.create_subscription(
+                Float64MultiArray, f"{name}/weights", partial(_take_weights, self._knobs, loop), 1
+            )
         quality = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.create_subscription(Temperature, spec.ros.temperature, partial(_take_temperature, loop), quality)
         heartbeat = node.create_publisher(Header, f"{name}/heartbeat", 1)
@@ -342,6 +352,21 @@ class PolicyNode(LifecycleNode):
                 raise ConfigurationError(str(error)) from error
             goals.set(name, self._value(f"goal.{name}"))
 
+    def _declare_knobs(self, knobs: Knobs) -> None:
+        self._knobs = knobs
+        if not knobs.composed:
+            return
+        meanings = {
+            "weights": f"of the skills {', '.join(knobs.skills)}: >= 0, sum 1",
+            "temperature": "of the composed policy, reward units per nat; the deterministic action does not use it",
+        }
+        for name in KNOBS:
+            try:
+                self.declare_parameter(name, knobs.now(name), ParameterDescriptor(description=meanings[name]))
+            except InvalidParameterTypeException as error:
+                raise ConfigurationError(str(error)) from error
+            knobs.begin(name, self._value(name))
+
     def _take_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             for parameter in parameters:
@@ -351,6 +376,8 @@ class PolicyNode(LifecycleNode):
         for parameter in parameters:
             if parameter.name.startswith("goal.") and self._goals is not None:
                 self._goals.set(parameter.name.removeprefix("goal."), parameter.value)
+            if parameter.name in KNOBS and self._knobs is not None:
+                self._knobs.set(parameter.name, parameter.value)
         return SetParametersResult(successful=True)
 
     def _take_parameter(self, parameter: Parameter) -> None:
@@ -358,6 +385,8 @@ class PolicyNode(LifecycleNode):
             return  # before configure: everything is read there
         if parameter.name.startswith("goal."):
             self._goals.checked(parameter.name.removeprefix("goal."), parameter.value)
+        elif parameter.name in KNOBS and self._knobs is not None:
+            self._knobs.checked(parameter.name, parameter.value)
         elif parameter.name == "policy":
             # Here, in the thread of parameters, so that a bad file is refused while the old policy goes on.
             policy = _load(parameter.value, self._spec)
@@ -367,8 +396,10 @@ class PolicyNode(LifecycleNode):
                     f"{parameter.value}: its goal is ({', '.join(labels)}), the one that runs has "
                     f"({', '.join(self._goals.labels)})"
                 )
+            assert self._knobs is not None
+            runner = self._knobs.follow(policy, parameter.value)
             self._goals.retrain(policy.contract.task.goal_ranges)
-            self.loop.swap(PolicyRunner(policy))
+            self.loop.swap(runner)
             self.get_logger().info(f"policy {policy.contract.name} from {parameter.value} takes over")
         else:
             raise ConfigurationError(f"parameter {parameter.name!r} is read at configure; clean the node up first")
@@ -387,10 +418,17 @@ def _take_temperature(loop: PolicyLoop, message: Temperature) -> None:
     loop.supervision.check_temperature(message.header.frame_id, message.temperature)
 
 
-def _load(path: str, spec: RobotSpec) -> OnnxPolicy:
+def _take_weights(knobs: Knobs, loop: PolicyLoop, message: Float64MultiArray) -> None:
+    try:
+        knobs.set("weights", list(message.data))
+    except RobotRLError as error:
+        loop.supervision.warn("weights", str(error))
+
+
+def _load(path: str, spec: RobotSpec) -> AnyPolicy:
     if not Path(path).is_file():
         raise ConfigurationError(f"there is no policy file at {path}")
-    return OnnxPolicy.load(path, robot=spec)
+    return load_policy(path, robot=spec)
 
 
 def main() -> int:

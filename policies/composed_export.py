@@ -17,8 +17,8 @@ from torch import Tensor
 
 from policies.candidates import CandidatePolicy, Ranked, ranked
 from policies.composed_graph import composed_graph, skill_sizes
-from policies.composed_q import ComposedQ, checked_temperature
-from policies.composed_runtime import ComposedPolicy
+from policies.composed_q import ComposedQ
+from policies.composed_runtime import ComposedPolicy, checked_temperature
 from policies.contract import (
     COMPOSED_FORMAT,
     ComposedGolden,

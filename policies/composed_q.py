@@ -24,7 +24,7 @@ from torch import Tensor
 from policies.skills import Skill, check_skills
 from robot_rl.algorithms.energy_policy import lowest_q
 from robot_rl.algorithms.tabular.composition import skill_weights
-from robot_rl.errors import ConfigurationError, InvalidInput, UnknownName
+from robot_rl.errors import ConfigurationError, UnknownName
 
 if TYPE_CHECKING:
     from policies.correction import Correction
@@ -162,19 +162,6 @@ def combine(q: Tensor, weights: Tensor, kind: str, alpha: float) -> Tensor:
     if kind == "gpi":
         return torch.where(w > 0, q, NEVER).amax(dim=0)
     return (w * q).sum(dim=0)
-
-
-def checked_temperature(temperature: float) -> float:
-    """A temperature, if it is one.
-
-    Raises:
-        InvalidInput: it is not finite and above zero.
-    """
-    if not (math.isfinite(temperature) and temperature > 0.0):
-        raise InvalidInput(
-            f"temperature must be finite and above 0, got {temperature}; for the best action take the deterministic one"
-        )
-    return float(temperature)
 
 
 def _column(weights: Tensor) -> Tensor:

@@ -36,6 +36,19 @@ WEIGHT_RATE = 0.5
 """1/s, by which a weight changes at most unless told otherwise: from one skill to another in two seconds."""
 
 
+def checked_temperature(temperature: float) -> float:
+    """A temperature, if it is one.
+
+    Raises:
+        InvalidInput: it is not finite and above zero.
+    """
+    if not (math.isfinite(temperature) and temperature > 0.0):
+        raise InvalidInput(
+            f"temperature must be finite and above 0, got {temperature}; for the best action take the deterministic one"
+        )
+    return float(temperature)
+
+
 class ComposedOutput(NamedTuple):
     """What a composed policy answers, and how sure it may be of it."""
 
@@ -135,9 +148,7 @@ class ComposedPolicy:
 
     @temperature.setter
     def temperature(self, temperature: float) -> None:
-        if not (math.isfinite(temperature) and temperature > 0.0):
-            raise InvalidInput(f"temperature must be finite and above 0, got {temperature}")
-        self._temperature[0] = temperature
+        self._temperature[0] = checked_temperature(temperature)
 
     def act(self, observation: Array, noise: Array | None = None) -> PolicyOutput:
         """Action and command alone, as `OnnxPolicy.act` gives them; see `answer`."""
@@ -311,6 +322,25 @@ class ComposedRunner(PolicyRunner):
     @temperature.setter
     def temperature(self, temperature: float) -> None:
         self.policy.temperature = temperature
+
+    @property
+    def target(self) -> Array:
+        """(N,), where the weights go."""
+        return self._ramp.target.copy()
+
+    @property
+    def rate(self) -> float:
+        """Greatest change of any weight, 1/s."""
+        return self._ramp.rate
+
+    def arrive(self) -> None:
+        """Brings the weights to where they go at once; for a robot that does not move yet."""
+        self._ramp.current = self._ramp.target
+
+    def take_knobs(self, other: ComposedRunner) -> None:
+        """Puts weights and temperature where another runner of the same skills has them."""
+        self._ramp.current, self._ramp.target = other._ramp.current, other._ramp.target
+        self.temperature = other.temperature
 
     def step(self, state: RobotState) -> JointCommand:
         """See `PolicyRunner.step`."""

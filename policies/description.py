@@ -22,6 +22,7 @@ def describe(contract: Contract, size: int | None = None) -> str:
         _joints(contract),
         _action(contract),
         _observation(contract),
+        _composition(contract),
         _mapping("Training", {"algorithm": contract.algorithm, **contract.training}),
         _mapping(f"Settings of {contract.algorithm}", contract.settings),
         _mapping("Versions", contract.versions),
@@ -91,6 +92,24 @@ def _observation(contract: Contract) -> list[str]:
         f"Observation, {layout.size} numbers; age in control ticks",
         *_table(rows, left=(0, 1, 2, 4)),
         f"  inside the graph: (observation - offset) / scale, {clip}",
+    ]
+
+
+def _composition(contract: Contract) -> list[str]:
+    part = contract.composition
+    if part is None:
+        return []
+    rows = [("skill", "weight", "alpha", "trained on")]
+    for skill, weight in zip(part.skills, part.weights, strict=True):
+        settings = _text(skill.task.settings)
+        rows.append((skill.name, _number(weight), _number(skill.alpha), f"{skill.task.name} {settings}".strip()))
+    corrected = ", less a learnt divergence correction" if part.corrected else ""
+    return [
+        f"Composition: {part.kind}{corrected}; weights and temperature may change at every tick",
+        *_table(rows, left=(0, 3)),
+        f"  temperature {_number(part.temperature)}; the best of {part.points} points between the skills' means, "
+        f"a sample from {part.draws} draws",
+        *(f"  warning: {line}" for line in part.report.get("warnings", ())),
     ]
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from policies.contract import read_contract
+from policies.contract import Contract, read_contract
+from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.cli import INTERRUPTED
 from robot_rl.commands.asking import ask, check_can_ask
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
@@ -47,6 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     parameters |= {name: getattr(values, name) for name in _FLAGS if getattr(values, name) is not None}
     if values.goal is not None:
         parameters |= _goals(contract.task.goal_labels, values.goal)
+    if values.weights is not None:
+        parameters["weights"] = _weights(contract, values.weights)
     with _signals() as signals:
         deployment = make_deployment(parameters, values.namespace)
         try:
@@ -163,6 +166,13 @@ def _goals(labels: Sequence[str], given: Sequence[float]) -> dict[str, float]:
     return {f"goal.{name}": float(value) for name, value in zip(names, given, strict=True)}
 
 
+def _weights(contract: Contract, given: Sequence[float]) -> list[float]:
+    """The parameter of a composed policy's weights."""
+    if contract.composition is None:
+        raise ConfigurationError(f"--weights: {contract.name} is a plain policy, it has no skills to weigh")
+    return skill_weights(given, len(contract.composition.skills)).tolist()
+
+
 @contextmanager
 def _signals() -> Iterator[_Signals]:
     signals = _Signals()
@@ -176,7 +186,7 @@ def _signals() -> Iterator[_Signals]:
 
 _FLAGS = (
     "lock_step", "through_guard", "settle_time", "estop_button", "cmd_vel_timeout", "priority", "lock_memory",
-    "pause_collector", "record",
+    "pause_collector", "record", "weight_rate",
 )  # fmt: skip
 """Flags that are parameters of the node."""
 
@@ -188,6 +198,10 @@ def _parser() -> Parser:
     parser.add_argument("--namespace", default="", metavar="NAME", help="before all relative topic names")
     goal = "in the units that `robot-rl info` gives [middle of training]"
     parser.add_argument("--goal", type=float, nargs="+", metavar="X", help=goal)
+    weights = "of a composed policy's skills, sum 1 [the file's]; turn them later by the parameter or the topic"
+    parser.add_argument("--weights", type=float, nargs="+", metavar="W", help=weights)
+    rate = "1/s, by which such a weight changes at most [0.5]"
+    parser.add_argument("--weight-rate", type=positive_number, metavar="R", help=rate)
     parser.add_argument("--seconds", type=positive_number, help="of running the policy, then ramp out [until Ctrl-C]")
     parser.add_argument("--yes", action="store_true", help="move the robot without asking")
     parser.add_argument("--reset", action="store_true", help="end a stop that is latched on the robot's side")

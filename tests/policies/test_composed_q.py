@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from policies.composed_q import ComposedQ, checked_temperature, combine, log_affinity, product_of_gaussians
+from policies.composed_q import ComposedQ, combine, log_affinity, product_of_gaussians
+from policies.composed_runtime import checked_temperature
 from policies.skills import Skill
 from robot_rl.algorithms.soft_q import SoftQ, SoftQSettings
 from robot_rl.algorithms.tabular.composition import conjunction

@@ -28,13 +28,17 @@ def probability(action):
 
 @pytest.fixture(scope="module")
 def composed(hold, new_skill):
+    """Two skills that nearly agree in one state and pull apart in the others."""
     skills = [new_skill(hold, seed, discount=0.8) for seed in range(2)]
-    with torch.no_grad():
-        for skill, slope in zip(skills, (1.5, -1.5), strict=True):
-            # Two skills that agree in one state and pull apart in the others.
-            skill.actor.head.weight *= 0.3
-            skill.actor.hidden[0].weight *= 2.0
-            skill.actor.head.bias[0] = slope / 3
+    for skill, means in zip(skills, ([0.1, 1.2, -0.3], [0.0, -0.5, 0.4]), strict=True):
+        with torch.no_grad():
+            # The head is solved for these means; the layers below keep their random weights.
+            x = torch.from_numpy(skill.normalizer(STATES))
+            for layer in skill.actor.hidden:
+                x = torch.relu(layer(x))
+            wanted = torch.tensor(means) - skill.actor.head.bias[0]
+            skill.actor.head.weight[0] = torch.linalg.lstsq(x, wanted[:, None]).solution[:, 0]
+            skill.actor.head.weight[1] *= 0.2
     return ComposedQ(skills)
 
 
@@ -72,7 +76,7 @@ def replay(seed=0):
 
 
 def test_the_learnt_correction_is_the_exact_one_for_all_weights(composed):
-    settings = CorrectionSettings(steps=2500, batch_size=256, hidden_sizes=(32, 32), learning_rate=3e-3, samples=8)
+    settings = CorrectionSettings(steps=2000, batch_size=128, hidden_sizes=(32, 32), learning_rate=3e-3, tau=0.02)
     learnt = learn_correction(composed, replay(), settings)
     seen = composed.normalized(STATES)[0]
     action = torch.from_numpy(GRID.astype(np.float32))[:, None].expand(3, -1, -1)

@@ -1,0 +1,147 @@
+"""`robot-rl compose`: from two finished runs to one file, and one line for what a person can get wrong."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from policies.composed_runtime import ComposedPolicy
+from policies.runtime import OnnxPolicy
+from robot_rl.cli import main
+
+TINY = """
+    --steps 150 --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32
+    --trainer.evaluation_interval 150 --trainer.evaluation_episodes 1 --trainer.checkpoint_interval 75
+    --trainer.threads 1
+""".split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of a hundred steps that differ in their seed."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed, name in enumerate(("low", "high")):
+        where = ("--out", str(folder / name), "--seed", str(seed))
+        assert main(["train", "stand", "--robot", "go2", *where, *TINY]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def composed(runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("composed") / "both"
+    arguments = ("--weights", "0.25", "0.75", "--correct", "20", "--out", str(folder))
+    assert main(["compose", str(runs / "low"), str(runs / "high"), *arguments]) == 0
+    return folder
+
+
+def failed(capsys, *arguments):
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("robot-rl: ")]
+    assert len(lines) == 1, lines
+    return code, lines[0]
+
+
+def test_two_runs_become_one_file_that_says_what_it_is(composed, capsys):
+    policy = ComposedPolicy.load(composed / "policy.onnx")
+    assert policy.skills == ("low", "high")
+    assert policy.weights.tolist() == [0.25, 0.75]
+    assert policy.composition.corrected
+    assert main(["info", str(composed)]) == 0
+    page = capsys.readouterr().out
+    for word in ("Composition: conjunction, less a learnt divergence correction", "low", "high", "0.25", "0.75"):
+        assert word in page
+
+
+def test_one_weight_gives_back_the_policy_that_the_run_exported_itself(composed, runs):
+    policy = ComposedPolicy.load(composed / "policy.onnx")
+    rows = np.random.default_rng(0).standard_normal((200, policy.contract.observation.size)).astype(np.float32)
+    for index, name in enumerate(policy.skills):
+        policy.weights = np.eye(2)[index]
+        own = OnnxPolicy.load(runs / name / "policy.onnx").act(rows)
+        np.testing.assert_allclose(policy.act(rows).action, own.action, atol=1e-4)
+        np.testing.assert_allclose(policy.act(rows).command, own.command, atol=1e-4)
+
+
+def test_the_report_holds_what_was_measured_over_the_replay(composed):
+    report = json.loads((composed / "report.json").read_text())
+    assert report["observations"] == {"low": 500, "high": 500}
+    assert report["disagreement_nats"]["mean"] > 0
+    alpha, apart = np.prod(list(report["alpha"].values())) ** 0.5, report["disagreement_nats"]["mean"]
+    assert report["bound"]["mean"] == pytest.approx(alpha * 0.99 / 0.01 * apart, rel=1e-3)
+    assert 1 <= report["effective_sample_size"]["median"] <= 48
+    assert set(report["samplers"]) == {"product", "candidates", "svgd", "mala", "cem", "reference"}
+    assert set(report["overlap"]) == {"low", "high"}
+
+
+def test_a_composed_folder_is_exported_and_evaluated_like_a_run(composed, tmp_path, capsys):
+    assert main(["export", str(composed), "--out", str(tmp_path / "a.onnx")]) == 0
+    first, again = (ComposedPolicy.load(path) for path in (composed / "policy.onnx", tmp_path / "a.onnx"))
+    assert first.contract.graph_sha256 == again.contract.graph_sha256
+    capsys.readouterr()
+    arguments = ("--weights", "1", "0", "--episodes", "1", "--seconds", "0.2", "--json")
+    assert main(["evaluate", str(composed), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["episodes"] == 1
+
+
+def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
+    for name in ("low", "high"):
+        shutil.copytree(runs / name, tmp_path / name)
+    shutil.rmtree(tmp_path / "low" / "replay")
+    paths = str(tmp_path / "low"), str(tmp_path / "high")
+    assert main(["compose", *paths, "--out", str(tmp_path / "out"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["observations"] == {"low": 0, "high": 500}
+    assert any("skill 'low' has no replay" in line for line in found["warnings"])
+    shutil.rmtree(tmp_path / "high" / "replay")
+    code, line = failed(capsys, "compose", *paths, "--correct", "5", "--out", tmp_path / "more")
+    assert code == 2
+    assert "none of them has one" in line
+
+
+def test_a_run_alone_and_one_of_its_checkpoints_are_allowed(runs, tmp_path):
+    checkpoint = sorted((runs / "low" / "checkpoints").glob("0*"))[0]
+    arguments = ("--names", "early", "late", "--out", str(tmp_path / "a"))
+    assert main(["compose", str(checkpoint), str(runs / "low"), *arguments]) == 0
+    assert main(["compose", str(runs / "low"), "--out", str(tmp_path / "b")]) == 0
+    assert ComposedPolicy.load(tmp_path / "b" / "policy.onnx").weights.tolist() == [1.0]
+
+
+MISTAKES = {
+    "weights that do not sum to one": (("--weights", "0.5", "0.6"), ["sum 1.1"]),
+    "a negative weight": (("--weights", "-0.5", "1.5"), [">= 0"]),
+    "weights that are no numbers": (("--weights", "nan", "0.5"), ["weights"]),
+    "too few weights": (("--weights", "1"), ["2 skills need as many weights"]),
+    "temperature zero": (("--temperature", "0"), ["--temperature", "above 0"]),
+    "too few names": (("--names", "one"), ["2 skills need as many names, got 1"]),
+    "a kind that does not exist": (("--kind", "and"), ["--kind", "conjunction"]),
+    "a correction of another kind": (("--kind", "or", "--correct", "5"), ["--correct", "'or'"]),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_a_mistake_is_one_line(what, runs, capsys, tmp_path):
+    flags, words = MISTAKES[what]
+    code, line = failed(capsys, "compose", runs / "low", runs / "high", "--out", tmp_path / "out", *flags)
+    assert code == 2
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, capsys, tmp_path):
+    assert "is not a run" in failed(capsys, "compose", tmp_path, runs / "low")[1]
+    assert "exists already" in failed(capsys, "compose", runs / "low", runs / "high", "--out", composed)[1]
+    code, line = failed(capsys, "evaluate", runs / "low", "--weights", "1", "0")
+    assert code == 2
+    assert "plain policy" in line
+
+
+def test_runs_that_do_not_fit_are_refused_with_both_values(runs, capsys, tmp_path):
+    other = tmp_path / "other"
+    arguments = ("--out", str(other), "--sac.discount", "0.9")
+    assert main(["train", "stand", "--robot", "go2", *arguments, *TINY]) == 0
+    code, line = failed(capsys, "compose", runs / "low", other, "--out", tmp_path / "out")
+    assert code == 2
+    assert "differ in discount: 0.99 for 'low', 0.9 for 'other'" in line
