@@ -145,6 +145,11 @@ class PolicyLoop:
         return not self._driven.is_set()
 
     @property
+    def runner(self) -> PolicyRunner:
+        """Of the policy that acts now."""
+        return self._runner
+
+    @property
     def ticks(self) -> int:
         """Of the policy in this run so far."""
         return self._meter.ticks

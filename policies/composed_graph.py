@@ -225,19 +225,21 @@ class _Nodes:
     def _q(self, seen: list[str], actions: str) -> str:
         """Q_w of actions (B, H + K, d), as (B, H + K)."""
         node, composed = self.node, self.composed
-        lifted = self.unsqueeze(actions, 1, "candidates_each")  # (B, 1, H + K, d)
         each = []
         for index, (skill, observation) in enumerate(zip(composed.skills, seen, strict=True)):
-            q = self._critics(f"skill_{index}", skill.critics, observation, lifted)  # (B, C, H + K)
-            least = node("ReduceMin", [q], f"skill_{index}_least", axes=[1], keepdims=1)  # (B, 1, H + K)
+            q = self._critics(f"skill_{index}", skill.critics, observation, actions)  # (B, H + K, 1) of each critic
+            least = node("Min", q, f"skill_{index}_least")
             each.append(self.scaled(least, composed.alpha / skill.alpha, f"skill_{index}_q"))
-        q = node("Concat", each, "skill_q", axis=1)  # (B, N, H + K)
+        rows = node("Concat", each, "skill_q_columns", axis=2)  # (B, H + K, N)
+        q = node("Transpose", [rows], "skill_q", perm=[0, 2, 1])
         combined = self._combined(q)
         if composed.correction is None:
             return combined
-        critics = composed.correction.critics
-        taken = self._critics("correction", critics, seen[0], lifted, "weights")
-        amount = self.scaled(self.sum(taken, 1, "correction_nats"), composed.alpha, "correction")
+        taken = self._critics("correction", composed.correction.critics, seen[0], actions, "weights")[0]
+        square = node("ReduceSumSquare", ["weights"], "weights_square", axes=[0], keepdims=1)
+        factor = node("Sub", [self.constant("one_weight", 1.0), square], "vanishing")
+        nats = node("Mul", [node("Squeeze", [taken, self.axes(-1)], "correction_values"), factor], "correction_nats")
+        amount = self.scaled(nats, composed.alpha, "correction")
         return node("Sub", [combined, amount], "q")
 
     def _combined(self, q: str) -> str:
@@ -254,50 +256,47 @@ class _Nodes:
             return node("ReduceMax", [allowed], "combined_q", axes=[1], keepdims=0)
         return self.sum(node("Mul", ["weight_column", q], "weighted_q"), 1, "combined_q")
 
-    def _critics(self, name: str, critics: Any, observation: str, actions: str, beside: str | None = None) -> str:
-        """All C critics of a stack on actions (B, 1, K, d), as (B, C, K).
+    def _critics(
+        self, stack: str, critics: Any, observation: str, actions: str, beside: str | None = None
+    ) -> list[str]:
+        """Each critic of a stack on actions (B, K, d), as (B, K, 1).
 
         The first layer comes in parts, so that what does not depend on the action is computed once. `beside` names an
-        input of no batch that stands between observation and action.
+        input of no batch that stands between observation and action. Every critic has matrices of its own: ONNX Runtime
+        prepares a constant matrix for multiplication when it loads, but not a stack of them.
         """
-        graph, node = self.graph, self.node
-        first = critics.hidden[0]
-        count, _, hidden = first.weight.shape
-        size = self.composed.observation_size
+        graph, node, size = self.graph, self.node, self.composed.observation_size
         start = size if beside is None else size + self.skills
-        flat = first.weight[:, :size].permute(1, 0, 2).reshape(size, count * hidden)  # (O, C H)
-        x = graph.linear(observation, f"{name}_observation", flat.T, first.bias[:, 0].reshape(-1))
-        shape = self.constant(f"{name}_shape", [-1, count, 1, hidden], np.int64)
-        x = node("Reshape", [x, shape], f"{name}_observation_each")  # (B, C, 1, H)
-        if beside is not None:
-            weight = self.constant(f"{name}_beside_weight", first.weight[:, size:start])  # (C, N, H)
-            row = self.unsqueeze(beside, 0, f"{name}_beside")  # (1, N)
-            x = node("Add", [x, node("MatMul", [row, weight], f"{name}_beside_part")], f"{name}_known")
-        acted = node(
-            "MatMul", [actions, self.constant(f"{name}_action_weight", first.weight[:, start:])], f"{name}_action"
-        )
-        x = node("Add", [acted, x], f"{name}_linear_0")  # (B, C, K, H)
-        layers = [*critics.hidden[1:], critics.head]
-        for depth, layer in enumerate(layers):
-            x = self._hidden(name, critics, depth, x)
-            product = node(
-                "MatMul", [x, self.constant(f"{name}_weight_{depth + 1}", layer.weight)], f"{name}_product_{depth + 1}"
-            )
-            x = node(
-                "Add", [product, self.constant(f"{name}_bias_{depth + 1}", layer.bias)], f"{name}_linear_{depth + 1}"
-            )
-        x = node("Squeeze", [x, self.axes(-1)], f"{name}_values")
-        return x if critics.unit == 1.0 else self.scaled(x, critics.unit, f"{name}_scaled_values")
+        values = []
+        for c in range(critics.count):
+            name = f"{stack}_critic_{c}"
+            weight, bias = critics.hidden[0].weight[c], critics.hidden[0].bias[c, 0]  # (O + ... + d, H), (H,)
+            known = graph.linear(observation, f"{name}_observation", weight[:size].T, bias)  # (B, H)
+            if beside is not None:
+                row = node(
+                    "MatMul", [beside, self.constant(f"{name}_beside", weight[size:start])], f"{name}_beside_part"
+                )
+                known = node("Add", [known, row], f"{name}_known")
+            acted = node("MatMul", [actions, self.constant(f"{name}_action_weight", weight[start:])], f"{name}_action")
+            x = node("Add", [acted, self.unsqueeze(known, 1, f"{name}_known_each")], f"{name}_linear_0")  # (B, K, H)
+            for depth, layer in enumerate([*critics.hidden[1:], critics.head], 1):
+                x = self._hidden(name, critics, c, depth - 1, x)
+                product = node(
+                    "MatMul", [x, self.constant(f"{name}_weight_{depth}", layer.weight[c])], f"{name}_product_{depth}"
+                )
+                x = node(
+                    "Add", [product, self.constant(f"{name}_bias_{depth}", layer.bias[c, 0])], f"{name}_linear_{depth}"
+                )
+            values.append(x if critics.unit == 1.0 else self.scaled(x, critics.unit, f"{name}_value"))
+        return values
 
-    def _hidden(self, name: str, critics: Any, depth: int, x: str) -> str:
-        node = self.node
+    def _hidden(self, name: str, critics: Any, c: int, depth: int, x: str) -> str:
         if critics.norms is not None:
             norm = critics.norms[depth]
-            ones = self.constant(f"{name}_ones_{depth}", np.ones(norm.gain.shape[-1]))
-            plain = node("LayerNormalization", [x, ones], f"{name}_normal_{depth}", epsilon=1e-5)
-            gained = node("Mul", [plain, self.constant(f"{name}_gain_{depth}", norm.gain)], f"{name}_gained_{depth}")
-            x = node("Add", [gained, self.constant(f"{name}_shift_{depth}", norm.bias)], f"{name}_norm_{depth}")
-        return node("Relu", [x], f"{name}_hidden_{depth}")
+            gain = self.constant(f"{name}_gain_{depth}", norm.gain[c, 0])
+            shift = self.constant(f"{name}_shift_{depth}", norm.bias[c, 0])
+            x = self.node("LayerNormalization", [x, gain, shift], f"{name}_norm_{depth}", epsilon=1e-5)
+        return self.node("Relu", [x], f"{name}_hidden_{depth}")
 
     def _scores(self, u: str, log_density: str) -> str:
         """log weight + Gumbel noise, (B, K); writes `effective_sample_size`."""

@@ -23,7 +23,7 @@ Array = NDArray[np.floating]
 
 OBSERVATIONS = 500
 """Of each skill's replay that the report looks at."""
-COMPARED = 64
+COMPARED = 32
 """Of those, on which the samplers are compared."""
 NEAR_DETERMINISTIC = 0.05
 """A skill whose actions vary by less than this, of the two that they may, hardly leaves a choice to the others."""

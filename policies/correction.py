@@ -64,10 +64,10 @@ class CorrectionSettings:
 
 
 class Correction:
-    """c_w(s, a) = C_w(s, a) / alpha for all weights.
+    """c_w(s, a) = C_w(s, a) / alpha for all weights, zero by construction where one skill has all weight.
 
     Attributes:
-        critics: one network over normalised observation, weights and action.
+        critics: one network over normalised observation, weights and action; its value counts `vanishing(w)` times.
     """
 
     def __init__(self, critics: Critics) -> None:
@@ -91,11 +91,17 @@ class Correction:
         rows, count, size = action.shape
         known = torch.cat([observation, weights.expand(rows, -1)], dim=-1)  # (B, O + N)
         flat = known[:, None].expand(-1, count, -1).reshape(rows * count, -1)
-        return self.critics(flat, action.reshape(rows * count, size))[0].view(rows, count)
+        found = self.critics(flat, action.reshape(rows * count, size))[0].view(rows, count)
+        return vanishing(weights)[..., None] * found
 
     def double(self) -> Correction:
         """A copy in float64."""
         return Correction(copy.deepcopy(self.critics).double())
+
+
+def vanishing(weights: Tensor) -> Tensor:
+    """1 - sum_i w_i^2, (...), for weights (..., N): zero for one skill alone, and linear near it as C_w is."""
+    return 1.0 - weights.square().sum(dim=-1)
 
 
 def correction_target(terminated: Tensor, log_z: Tensor, next_correction: Tensor, discount: float) -> Tensor:

@@ -17,7 +17,7 @@ from policies.candidates import CandidatePolicy, CandidateSettings, ranked
 from policies.composed_q import ComposedQ, product_of_gaussians
 from robot_rl.algorithms.svgd import Kernel, LogDensity, in_pre_tanh_space, score_of, stein_direction
 
-REFERENCE_DRAWS = 2048
+REFERENCE_DRAWS = 1024
 """Of the importance sampler that stands for the truth in the table."""
 
 

@@ -12,17 +12,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.srv import ChangeState, GetState
 from sensor_msgs.msg import JointState, Joy
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Float64MultiArray
 
 from hardware.deployment import Deployment
+from policies.candidates import CandidatePolicy
+from policies.composed_export import export_composed
+from policies.composed_q import ComposedQ
+from policies.skills import Skill
+from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import InvalidInput, PolicyError, RobotFault
 from robot_rl.make import make_deployment, make_task
 from robot_rl.spec import load_robot
+from robot_rl.tasks.walk import Walk
 
 POLICY = str(shipped_policies()["go2-walk"])
 DEPLOY = ("-m", "robot_rl.cli", "deploy", POLICY, "--robot", "go2", "--lock-step", "--settle-time", "0.1")
@@ -336,5 +344,58 @@ def _transition(number: int) -> ChangeState.Request:
 def test_policy_of_the_wrong_robot_leaves_the_node_unconfigured(lock_step_network: Any) -> None:
     with deployment(policy=str(shipped_policies()["dclaw-turn_valve"])) as node:
         with pytest.raises(PolicyError, match="made for robot 'dclaw'"):
+            go(node, "configure")
+        assert node.node.label == "unconfigured"
+
+
+# -- composed policies -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def composed_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two skills that hardly move: what is tried here is what turns their weights."""
+    folder, task = tmp_path_factory.mktemp("composed"), Walk(load_robot("go2"))
+    skills = []
+    for seed, name in enumerate(("one", "two")):
+        learner = SAC(task.layout.size, 12, SACSettings(hidden_sizes=(8,)), seed)
+        with torch.no_grad():
+            learner.actor.head.weight *= 0.01
+            learner.actor.head.bias *= 0.01
+        skills.append(Skill.of_learner(learner, task, name))
+    export_composed(CandidatePolicy(ComposedQ(skills)), folder / "composed.onnx")
+    return str(folder / "composed.onnx")
+
+
+def test_weights_are_turned_by_parameter_and_by_topic_at_a_limited_rate(
+    lock_step_network: Any, until: Callable[..., None], composed_file: str
+) -> None:
+    operator = lock_step_network.operator
+    given = {"policy": composed_file, "weights": [1.0, 0.0], "weight_rate": 2.0}
+    with walking(lock_step_network, until, **given) as node:
+        runner = node.node.loop.runner
+        seen = [runner.weights]
+        node.node.loop.on_tick = lambda _phase: seen.append(runner.weights)
+        assert operator.set("policy", weights=[0.25, 0.75]).successful
+        until(lambda: runner.weights.tolist() == [0.25, 0.75], "the weights do not follow the parameter")
+        operator.publish("policy/weights", Float64MultiArray(data=[0.0, 1.0]))
+        until(lambda: runner.weights.tolist() == [0.0, 1.0], "the weights do not follow the topic")
+        refused = operator.set("policy", weights=[0.5, 0.6])
+        assert not refused.successful
+        assert "sum to 1" in refused.reason
+        operator.publish("policy/weights", Float64MultiArray(data=[1.0]))
+        until(lambda: node.node.supervision.counts.get("weights"), "bad weights on the topic are not told")
+        assert runner.weights.tolist() == [0.0, 1.0]
+        assert operator.set("policy", temperature=0.5).successful
+        assert not operator.set("policy", temperature=0.0).successful
+        assert node.node.label == "active"
+    steps = np.abs(np.diff(seen, axis=0)).max(axis=1)
+    assert 0 < steps.max() <= 2.0 / 50.0 + 1e-9
+
+
+def test_weights_that_are_none_are_refused_at_configure(
+    lock_step_network: Any, until: Callable[..., None], composed_file: str
+) -> None:
+    with deployment(policy=composed_file, weights=[0.5, 0.4]) as node:
+        with pytest.raises(InvalidInput, match="sum to 1"):
             go(node, "configure")
         assert node.node.label == "unconfigured"
