@@ -10,6 +10,7 @@ With --lock-step the twin waits for each command, so that a busy machine changes
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -85,7 +86,8 @@ def run(path: Path, seconds: float, lock_step: bool) -> dict[str, Any]:
                 share = min(1.0, loop.ticks / loop.limit)
                 publisher.publish(Float64MultiArray(data=swept(share, skills)))
                 time.sleep(PUBLISHED if not lock_step else PUBLISHED / 10)
-            deployment.transition("deactivate").wait(20.0)
+            while deployment.report is None or deployment.node.label == "active":
+                time.sleep(PUBLISHED)  # it ramps out and becomes inactive by itself
             report = deployment.report.to_dict()
         finally:
             deployment.close()
@@ -94,7 +96,7 @@ def run(path: Path, seconds: float, lock_step: bool) -> dict[str, Any]:
     velocity = np.diff(total, prepend=0.0)
     edges = np.linspace(0.0, 1.0, 6)
     bins = np.clip(np.digitize(weights, edges) - 1, 0, 4)
-    names = [f"{low:.1f} to {high:.1f}" for low, high in zip(edges, edges[1:], strict=False)]
+    names = [f"{low:.1f} to {high:.1f}" for low, high in itertools.pairwise(edges)]
     by_weight = {name: float(velocity[bins == k].mean()) for k, name in enumerate(names) if (bins == k).any()}
     steps = np.abs(np.diff(weights)) if len(weights) > 1 else np.zeros(1)
     return {

@@ -227,18 +227,21 @@ class _Nodes:
         node, composed = self.node, self.composed
         each = []
         for index, (skill, observation) in enumerate(zip(composed.skills, seen, strict=True)):
-            q = self._critics(f"skill_{index}", skill.critics, observation, actions)  # (B, H + K, 1) of each critic
+            q = self._critics(f"skill_{index}", skill.critics, observation, actions)
             least = node("Min", q, f"skill_{index}_least")
             each.append(self.scaled(least, composed.alpha / skill.alpha, f"skill_{index}_q"))
-        rows = node("Concat", each, "skill_q_columns", axis=2)  # (B, H + K, N)
-        q = node("Transpose", [rows], "skill_q", perm=[0, 2, 1])
-        combined = self._combined(q)
+        count = len(self.settings.share) + len(self.settings.noise)
+        rows = node("Concat", each, "skill_q_rows", axis=1)  # (B (H + K), N)
+        shape = self.constant("skill_q_shape", [-1, count, self.skills], np.int64)
+        columns = node("Reshape", [rows, shape], "skill_q_columns")  # (B, H + K, N)
+        combined = self._combined(node("Transpose", [columns], "skill_q", perm=[0, 2, 1]))
         if composed.correction is None:
             return combined
-        taken = self._critics("correction", composed.correction.critics, seen[0], actions, "weights")[0]
+        (taken,) = self._critics("correction", composed.correction.critics, seen[0], actions, "weights")
         square = node("ReduceSumSquare", ["weights"], "weights_square", axes=[0], keepdims=1)
         factor = node("Sub", [self.constant("one_weight", 1.0), square], "vanishing")
-        nats = node("Mul", [node("Squeeze", [taken, self.axes(-1)], "correction_values"), factor], "correction_nats")
+        shape = self.constant("correction_shape", [-1, count], np.int64)
+        nats = node("Mul", [node("Reshape", [taken, shape], "correction_values"), factor], "correction_nats")
         amount = self.scaled(nats, composed.alpha, "correction")
         return node("Sub", [combined, amount], "q")
 
@@ -259,7 +262,7 @@ class _Nodes:
     def _critics(
         self, stack: str, critics: Any, observation: str, actions: str, beside: str | None = None
     ) -> list[str]:
-        """Each critic of a stack on actions (B, K, d), as (B, K, 1).
+        """Each critic of a stack on actions (B, K, d), as (B K, 1).
 
         The first layer comes in parts, so that what does not depend on the action is computed once. `beside` names an
         input of no batch that stands between observation and action. Every critic has matrices of its own: ONNX Runtime
@@ -279,14 +282,13 @@ class _Nodes:
                 known = node("Add", [known, row], f"{name}_known")
             acted = node("MatMul", [actions, self.constant(f"{name}_action_weight", weight[start:])], f"{name}_action")
             x = node("Add", [acted, self.unsqueeze(known, 1, f"{name}_known_each")], f"{name}_linear_0")  # (B, K, H)
-            for depth, layer in enumerate([*critics.hidden[1:], critics.head], 1):
-                x = self._hidden(name, critics, c, depth - 1, x)
-                product = node(
-                    "MatMul", [x, self.constant(f"{name}_weight_{depth}", layer.weight[c])], f"{name}_product_{depth}"
-                )
-                x = node(
-                    "Add", [product, self.constant(f"{name}_bias_{depth}", layer.bias[c, 0])], f"{name}_linear_{depth}"
-                )
+            x = self._hidden(name, critics, c, 0, x)
+            # From here on in rows: bias and ReLU are then one pass with the product.
+            x = node("Reshape", [x, self.constant(f"{name}_rows", [-1, weight.shape[1]], np.int64)], f"{name}_in_rows")
+            for depth, layer in enumerate(critics.hidden[1:], 1):
+                x = graph.linear(x, f"{name}_linear_{depth}", layer.weight[c].T, layer.bias[c, 0])
+                x = self._hidden(name, critics, c, depth, x)
+            x = graph.linear(x, f"{name}_out", critics.head.weight[c].T, critics.head.bias[c, 0])  # (B K, 1)
             values.append(x if critics.unit == 1.0 else self.scaled(x, critics.unit, f"{name}_value"))
         return values
 
