@@ -42,6 +42,7 @@ def test_the_core_loads_nothing_of_learning_or_simulation():
 
 def test_loading_a_policy_loads_the_runtime_and_nothing_else():
     assert loaded("import policies.runtime") <= {"policies", "onnxruntime"}
+    assert loaded("import policies.composed_runtime") <= {"policies", "onnxruntime"}
 
 
 def test_running_a_policy_over_ros_loads_no_learner_and_no_simulator():

@@ -186,6 +186,18 @@ def save(folder: Path, composition: Composition, correction: Correction | None, 
     place_folder(folder, files)
 
 
+def load_composition(folder: Path) -> tuple[CandidatePolicy, Composition]:
+    """The policy of a folder, from the runs that it names.
+
+    Raises:
+        ConfigurationError: a run that it needs is gone.
+        StorageError: a file is damaged.
+    """
+    composition = Composition.read(folder)
+    skills = [load_skill(source)[0] for source in composition.skills]
+    return new_policy(composition, skills, _read_correction(folder, composition, skills)), composition
+
+
 def export_composition(folder: Path, out: Path, policy: CandidatePolicy | None = None) -> ExportReport:
     """Writes the policy file of a folder.
 
@@ -198,10 +210,10 @@ def export_composition(folder: Path, out: Path, policy: CandidatePolicy | None =
         ConfigurationError: a run that it needs is gone.
         CheckFailed: torch and the file differ.
     """
-    composition = Composition.read(folder)
     if policy is None:
-        skills = [load_skill(source)[0] for source in composition.skills]
-        policy = new_policy(composition, skills, _read_correction(folder, composition, skills))
+        policy, composition = load_composition(folder)
+    else:
+        composition = Composition.read(folder)
     report = json.loads((folder / REPORT).read_bytes()) if (folder / REPORT).is_file() else {}
     training = {"skills": [asdict(source) for source in composition.skills]}
     return export_composed(
