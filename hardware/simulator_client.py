@@ -67,6 +67,7 @@ class SimulatorClient:
             "joint_position": dict(zip(spec.joint_names, map(float, start.joint_position), strict=True)),
             "base_yaw": float(start.base_yaw),
             "object_yaw": {name: float(yaw) for name, yaw in start.object_yaw.items()},
+            "object_position": {name: [float(x), float(y)] for name, (x, y) in start.object_position.items()},
             "seed": seed,
         }
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=json.dumps(wanted))

@@ -226,7 +226,12 @@ class Twin:
             position = np.array(
                 [float(joints.get(n, h)) for n, h in zip(self.spec.joint_names, self.spec.home, strict=True)]
             )
-            start = Start(position, float(wanted.get("base_yaw", 0.0)), wanted.get("object_yaw", {}))
+            start = Start(
+                position,
+                float(wanted.get("base_yaw", 0.0)),
+                wanted.get("object_yaw", {}),
+                {name: (float(x), float(y)) for name, (x, y) in wanted.get("object_position", {}).items()},
+            )
             self._rng = np.random.default_rng(int(wanted.get("seed", self.settings.seed)))
             self._motors.clear(position)
             self._switch("position")

@@ -104,6 +104,8 @@ class Start:
     """rad."""
     object_yaw: Mapping[str, float] = field(default_factory=dict)
     """rad by object name, about the world's vertical."""
+    object_position: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """x, y in m by object name, world frame; where the model has it for objects not named."""
 
 
 @runtime_checkable

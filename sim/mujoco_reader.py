@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robot_rl import rotation
 from robot_rl.arrays import components, from_components, sqrt
+from robot_rl.errors import ConfigurationError
 from robot_rl.robot import ObjectState, RobotState, Start
 from robot_rl.spec import RobotSpec
 from sim.loops import follower_dofs
@@ -122,15 +123,31 @@ class MujocoReader:
             qpos[base + 2] = self.spec.simulation.base_height
             qpos[base + 3 : base + 7] = rotation.to_wxyz(rotation.from_yaw(start.base_yaw))
         for name, angle in start.object_yaw.items():
-            joint = self._model.body(name).jntadr[0]
-            address = self._model.jnt_qposadr[joint]
-            if self._model.jnt_type[joint] == int(mujoco.mjtJoint.mjJNT_FREE):
+            kind, address = self._joints_of(name)[-1][:2]
+            if kind == mujoco.mjtJoint.mjJNT_FREE:
                 upright = rotation.from_wxyz(self._model.qpos0[address + 3 : address + 7])
                 turned = rotation.multiply(rotation.from_yaw(angle), upright)
                 qpos[address + 3 : address + 7] = rotation.to_wxyz(turned)
             else:
                 qpos[address] = self._model.qpos0[address] + angle
+        for name, place in start.object_position.items():
+            moved = False
+            for kind, address, axis in self._joints_of(name):
+                if kind == mujoco.mjtJoint.mjJNT_FREE:
+                    qpos[address : address + 2], moved = place, True
+                elif kind == mujoco.mjtJoint.mjJNT_SLIDE:
+                    # A slide takes its share of the way from where the model has the object.
+                    way = np.array([*place, 0.0]) - [*self._model.body(name).pos[:2], 0.0]
+                    qpos[address], moved = self._model.qpos0[address] + axis @ way, True
+            if not moved:
+                raise ConfigurationError(f"robot {self.spec.name!r}: object {name!r} cannot be moved to another place")
         return qpos
+
+    def _joints_of(self, name: str) -> list[tuple[int, int, Array]]:
+        """Kind, address in qpos and axis of each joint of an object: a free one, or slides and last a hinge."""
+        model, body = self._model, self._model.body(name)
+        joints = range(int(body.jntadr[0]), int(body.jntadr[0]) + int(body.jntnum[0]))
+        return [(int(model.jnt_type[j]), int(model.jnt_qposadr[j]), model.jnt_axis[j]) for j in joints]
 
     def read(self, stamp: float | Array, raw: Array, noise: Array | None, applied: Array | None) -> RobotState:
         """Builds the state from MuJoCo's arrays; its arrays are read-only.
