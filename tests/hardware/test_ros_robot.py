@@ -73,6 +73,18 @@ def test_other_kinds_of_command_hold_a_pose_too(
         robot.close()
 
 
+def test_reset_puts_an_object_where_the_start_says(twin: Callable[..., object]) -> None:
+    twin("planar_arm", "--lock-step")
+    robot = RosRobot(load_robot("planar_arm"), LOCK_STEP)
+    try:
+        for place in ((0.35, -0.05), (0.22, 0.1)):
+            start = Start(robot.spec.home, object_position={"cylinder": place})
+            state = robot.reset(start, np.random.default_rng(0))
+            assert state.objects["cylinder"].position == pytest.approx([*place, 0.04], abs=1e-6)
+    finally:
+        robot.close()
+
+
 def test_absent_robot_is_an_error_that_says_what_was_seen(domain: int) -> None:
     spec = load_robot("go2")
     spec = replace(spec, ros=replace(spec.ros, connect_timeout=1.0))

@@ -20,6 +20,7 @@ SUITABLE = {
     "stand": ("go2", "minitaur"),
     "turn_valve": ("dclaw",),
     "rotate_cube": ("leap_hand",),
+    "push": ("planar_arm",),
 }
 PAIRS = [(task, robot) for task, robots in SUITABLE.items() for robot in robots]
 COUNT = 6
@@ -173,12 +174,12 @@ def test_goals_lie_in_the_declared_ranges(task):
         assert np.ptp(goals[:, column]) >= 0.9 * (high - low), label
 
 
-def test_starts_are_within_the_joint_limits_and_turn_only_objects_that_exist(task):
+def test_starts_are_within_the_joint_limits_and_place_only_objects_that_exist(task):
     rng = np.random.default_rng(0)
     for _ in range(50):
         start = task.sample_start(rng)
         assert np.all((start.joint_position >= task.spec.lower) & (start.joint_position <= task.spec.upper))
-        assert set(start.object_yaw) <= set(task.spec.objects)
+        assert {*start.object_yaw, *start.object_position} <= set(task.spec.objects)
 
 
 def test_goals_and_starts_come_from_the_generator_alone(task):

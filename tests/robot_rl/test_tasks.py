@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from robot_rl.errors import ConfigurationError, MissingSensor
 from robot_rl.robot import ObjectState, RobotState
 from robot_rl.spec import load_robot
 from robot_rl.task import Step
 from robot_rl.tasks import rewards
+from robot_rl.tasks.push import Push, PushSettings
 from robot_rl.tasks.rotate_cube import RotateCube
 from robot_rl.tasks.stand import Stand
 from robot_rl.tasks.turn_valve import TurnValve
 from robot_rl.tasks.walk import Walk, WalkSettings
+from sim.mujoco_robot import MujocoRobot
 
-GO2, DCLAW, LEAP = load_robot("go2"), load_robot("dclaw"), load_robot("leap_hand")
+GO2, DCLAW, LEAP, ARM = map(load_robot, ("go2", "dclaw", "leap_hand", "planar_arm"))
 
 
 def state_of(spec, *, attitude=None, **readings):
@@ -252,3 +255,98 @@ def test_half_a_revolution_counts_as_success_however_often_the_angle_wraps(revol
     steps = {"cube_yaw_rad": np.angle(np.exp(1j * heading)), "cube_height_m": np.full(200, 0.3)}
     assert CUBE.summarise(steps)["turned_rad"] == pytest.approx(2 * np.pi * revolutions)
     assert CUBE.success(steps) == success
+
+
+# -- push --------------------------------------------------------------------------------------------------------------
+
+PUSH = {axes: Push(ARM, PushSettings(axes=axes)) for axes in ("x", "y", "both")}
+LINES = np.array([0.42, 0.18])
+
+
+def pushed(place, **readings):
+    cylinder = ObjectState(np.array([*place, 0.04]), np.array([0.0, 0, 0, 1]), np.zeros(3), np.zeros(3))
+    return step_to(state_of(ARM, objects={"cylinder": cylinder}, **readings), goal=LINES)
+
+
+def test_the_rewards_of_the_two_skills_average_to_that_of_both_in_any_state():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        readings = {
+            "joint_position": rng.uniform(ARM.lower, ARM.upper),
+            "joint_velocity": rng.uniform(-3, 3, 3),
+        }
+        step = pushed(rng.uniform(-0.6, 0.6, 2), **readings)
+        x, y, both = (float(PUSH[axes].reward(step)[0]) for axes in ("x", "y", "both"))
+        assert both == pytest.approx(0.5 * (x + y), abs=1e-12)
+
+
+def test_skills_and_their_mean_observe_the_same_and_start_alike():
+    assert PUSH["x"].layout == PUSH["y"].layout == PUSH["both"].layout
+    starts = [task.sample_start(np.random.default_rng(3)) for task in PUSH.values()]
+    assert all(start.object_position == starts[0].object_position for start in starts)
+
+
+@pytest.mark.parametrize(("axes", "index"), [("x", 0), ("y", 1)])
+def test_a_skill_is_paid_by_the_distance_from_its_line_on_either_side_and_by_no_other(axes, index):
+    task, across = PUSH[axes], np.eye(2)[index]
+    assert term(task, axes, pushed(LINES)) == pytest.approx(1.0)
+    for side in (1.0, -1.0):
+        assert term(task, axes, pushed(LINES + side * task.near * across)) == pytest.approx(np.exp(-1.0))
+        assert term(task, axes, pushed(LINES + side * 0.2 * (1 - across))) == pytest.approx(1.0)
+    other = {"x": "y", "y": "x"}[axes]
+    assert term(task, other, pushed(LINES)) == 0.0
+
+
+def test_reaching_costs_the_distance_between_tip_and_object():
+    joints, place = np.array([-0.7, 0.9, 0.4]), np.array([0.25, 0.1])
+    headings = np.cumsum(joints)
+    tip = np.array([0.22, 0.20, 0.14]) @ np.stack([np.cos(headings), np.sin(headings)], axis=-1)
+    step = pushed(place, joint_position=joints)
+    assert PUSH["x"].measure(step.after, LINES)["gap_m"] == pytest.approx(np.linalg.norm(tip - place))
+    costs = [term(PUSH["x"], "reach", pushed(tip + [d, 0.0], joint_position=joints)) for d in (0.0, 0.1, 0.2)]
+    assert costs[0] == pytest.approx(0.0, abs=1e-9)
+    assert costs[2] == pytest.approx(2 * costs[1])
+    assert costs[1] < 0
+
+
+def test_fast_joints_cost():
+    slow, fast = (term(PUSH["both"], "speed", pushed(LINES, joint_velocity=np.full(3, v))) for v in (0.0, 2.0))
+    assert slow == 0.0 > fast
+
+
+@pytest.mark.parametrize(
+    ("errors", "success"),
+    [
+        ((0.02, 0.02), {"x": True, "y": True, "both": True}),
+        ((0.02, 0.20), {"x": True, "y": False, "both": False}),
+        ((0.04, 0.02), {"x": False, "y": True, "both": False}),
+    ],
+)
+def test_pushing_succeeds_by_where_the_object_ends_and_by_the_lines_that_count(errors, success):
+    steps = {name: np.array([0.5, 0.0, error]) for name, error in zip(("x_error_m", "y_error_m"), errors, strict=True)}
+    steps["gap_m"] = np.zeros(3)
+    assert {axes: task.success(steps) for axes, task in PUSH.items()} == success
+    assert PUSH["x"].summarise(steps) == {"final_x_error_m": errors[0], "final_y_error_m": errors[1]}
+
+
+def test_goals_of_pushing_are_the_lines_of_the_settings():
+    task = Push(ARM, PushSettings(x=(0.3, 0.4), y=(-0.1, 0.1)))
+    assert task.goal_ranges == {"x m": (0.3, 0.4), "y m": (-0.1, 0.1)}
+
+
+def test_pushing_starts_on_the_table_and_the_arm_never_in_the_object():
+    robot = MujocoRobot(ARM, noise=False)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        start = PUSH["x"].sample_start(rng)
+        x, y = robot.reset(start, rng).objects["cylinder"].position[:2]
+        assert 0.2 <= x <= 0.4
+        assert -0.1 <= y <= 0.16
+        assert robot.data.ncon == 0 or robot.data.contact.dist.min() > -0.005
+
+
+def test_wrong_axes_and_an_arm_without_kinematics_are_refused_by_name(robot_spec, removed):
+    with pytest.raises(ConfigurationError, match="axes must be one of x, y, both, got diagonal"):
+        PushSettings(axes="diagonal")
+    with pytest.raises(MissingSensor, match="'planar_arm'.*'legs'"):
+        Push(robot_spec("planar_arm", {"legs": removed}))

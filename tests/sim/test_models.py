@@ -28,12 +28,16 @@ LEAP_JOINTS = [f"{finger}_{part}" for finger in ("if", "mf", "rf") for part in (
 LEAP_JOINTS += ["th_cmc", "th_axl", "th_mcp", "th_ipl"]
 LEAP_HOME = np.array([0.6, 0.0, 0.8, 0.7] * 3 + [0.9, 1.0, 0.1, 0.4])
 
-MODEL_NAMES = ("go2", "minitaur", "dclaw", "leap_hand")
+ARM_JOINTS = ["joint1", "joint2", "joint3"]
+ARM_HOME = np.array([-1.0, 0.6, 0.6])
+
+MODEL_NAMES = ("go2", "minitaur", "dclaw", "leap_hand", "planar_arm")
 HOMES = {
     "go2": (GO2_JOINTS, GO2_HOME),
     "minitaur": (MINITAUR_MOTORS, MINITAUR_HOME),
     "dclaw": (DCLAW_JOINTS, DCLAW_HOME),
     "leap_hand": (LEAP_JOINTS, LEAP_HOME),
+    "planar_arm": (ARM_JOINTS, ARM_HOME),
 }
 
 
@@ -227,7 +231,7 @@ def test_home_pose_touches_only_the_world_and_the_objects_and_nothing_deeply(nam
     mujoco.mj_forward(model, data)
     for contact in data.contact:
         bodies = {model.body(model.geom_bodyid[geom]).name for geom in (contact.geom1, contact.geom2)}
-        assert bodies & {"world", "cube", "valve"}, bodies
+        assert bodies & {"world", "cube", "valve", "cylinder"}, bodies
         assert contact.dist > -1e-3, bodies
 
 
@@ -367,3 +371,48 @@ def test_cube_that_misses_the_hand_falls_to_the_floor():
     data.joint("cube_joint").qpos[3:] = [1.0, 0.0, 0.0, 0.0]
     mujoco.mj_step(model, data, 1000)
     assert data.body("cube").xpos[2] == pytest.approx(0.035, abs=2e-3)
+
+
+def slide_until_rest(velocity):
+    """How far the cylinder slides on the table, m along x and y, by small steps."""
+    model, data = load("planar_arm", timestep=1e-4)
+    place(data, ARM_JOINTS, ARM_HOME)
+    start = data.qpos.copy()
+    for joint, speed in zip(("cylinder_x", "cylinder_y"), velocity, strict=True):
+        data.joint(joint).qvel[0] = speed
+    mujoco.mj_step(model, data, 4000)
+    return [data.joint(name).qpos[0] - start[model.joint(name).qposadr[0]] for name in ("cylinder_x", "cylinder_y")]
+
+
+@pytest.mark.parametrize("speed", [0.3, -0.6])
+def test_the_cylinder_slides_as_far_as_drag_and_friction_allow(speed):
+    mass, drag, friction = 0.2, 1.0, 0.4
+    # m dv/dt = -c v - f  from v until rest:  distance = m/c (v - f/c log(1 + c v / f))
+    v = abs(speed)
+    distance = mass / drag * (v - friction / drag * np.log(1 + drag * v / friction))
+    for velocity, expected in (((speed, 0.0), (distance, 0.0)), ((0.0, speed), (0.0, distance))):
+        assert slide_until_rest(velocity) == pytest.approx(np.sign(speed) * np.array(expected), abs=0.03 * distance)
+
+
+def test_the_arm_lies_in_the_plane_as_its_file_says():
+    model, data = load("planar_arm")
+    rng = np.random.default_rng(0)
+    for positions in rng.uniform(-1.2, 1.8, (20, 3)):
+        place(data, ARM_JOINTS, positions)
+        mujoco.mj_forward(model, data)
+        headings = np.cumsum(positions)
+        tip = np.array([0.22, 0.20, 0.14]) @ np.stack([np.cos(headings), np.sin(headings)], axis=-1)
+        assert data.geom("fingertip").xpos == pytest.approx([*tip, 0.04], abs=1e-12)
+
+
+@pytest.mark.parametrize("away", [(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (0.6, 0.8)])
+def test_arm_and_cylinder_touch_exactly_where_their_outlines_meet(away):
+    model, data = load("planar_arm")
+    place(data, ARM_JOINTS, [0.0, 0.0, 0.0])
+    tip, outlines = np.array([0.56, 0.0]), 0.018 + 0.04
+    for gap, contacts in ((1e-3, False), (-1e-3, True)):
+        place(data, ["cylinder_x", "cylinder_y"], tip + (outlines + gap) * np.array(away))
+        mujoco.mj_forward(model, data)
+        assert (data.ncon > 0) == contacts
+        if contacts:
+            assert data.contact.dist.min() == pytest.approx(gap, abs=1e-9)

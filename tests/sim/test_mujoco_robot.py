@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from robot_rl.errors import RobotFault
+from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.robot import JointCommand, Start
 from robot_rl.spec import builtin_robots
 from sim.mujoco_robot import MujocoRobot
@@ -241,6 +241,23 @@ def test_resets_turn_the_base_and_the_objects_about_the_vertical(robot_spec):
         before, after = (Rotation.from_quat(state.objects[thing].orientation_xyzw) for state in (still, turned))
         assert (after * before.inv()).as_rotvec() == pytest.approx([0, 0, 0.7], abs=1e-9)
         assert turned.objects[thing].position == pytest.approx(still.objects[thing].position, abs=1e-9)
+
+
+def test_resets_put_objects_where_the_start_says_and_turn_them_there(robot_spec):
+    for name, thing in (("planar_arm", "cylinder"), ("leap_hand", "cube")):
+        robot = MujocoRobot(robot_spec(name), noise=False)
+        usual = start_at(robot).objects[thing]
+        start = Start(robot.spec.home, object_yaw={thing: 0.7}, object_position={thing: (0.31, -0.12)})
+        state = start_at(robot, start).objects[thing]
+        assert state.position == pytest.approx([0.31, -0.12, usual.position[2]], abs=1e-12)
+        turn = Rotation.from_quat(state.orientation_xyzw) * Rotation.from_quat(usual.orientation_xyzw).inv()
+        assert turn.as_rotvec() == pytest.approx([0, 0, 0.7], abs=1e-9)
+
+
+def test_an_object_that_only_turns_is_not_put_elsewhere(robot_spec):
+    hand = MujocoRobot(robot_spec("dclaw"))
+    with pytest.raises(ConfigurationError, match=r"'dclaw'.*'valve' cannot be moved"):
+        start_at(hand, Start(hand.spec.home, object_position={"valve": (0.0, 0.1)}))
 
 
 def test_objects_are_read_as_mujoco_has_them(robot_spec):

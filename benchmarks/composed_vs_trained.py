@@ -1,0 +1,236 @@
+"""Two skills put together without new data, beside training on their mean reward.
+
+    python benchmarks/composed_vs_trained.py --seed 0 1 2 --out composed
+    python benchmarks/composed_vs_trained.py --table --out composed
+
+For each seed the two skills of a problem are trained with the recipe of its task and robot, each for `--steps` steps,
+and composed at equal weights. Beside that stands one training on the mean of the two rewards with the same recipe, judged
+after a quarter, half and all of the steps that both skills took together. Everything is evaluated on the mean reward, in the
+same episodes, by the deterministic action of each policy; `idle`, which always takes action zero, tells what nothing is
+worth.
+
+Runs are kept in the output folder and every evaluation is a line of results.jsonl there; what is there already is not done
+again, and a training that was cut short goes on from its last checkpoint. So the same command can be given at any time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_rl.algorithms.learner import Learner
+from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
+from robot_rl.commands.training import start, train_only
+from robot_rl.evaluation import Act, evaluate
+from robot_rl.make import make_env
+from robot_rl.settings import from_mapping
+from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint
+from robot_rl.training.metrics import read_metrics
+from robot_rl.training.run import Run, versions
+from robot_rl.training.trainer import TrainerSettings
+
+Array = NDArray[np.floating]
+
+RESULTS = "results.jsonl"
+TOGETHER = "together"
+"""Name of the training on the mean reward, and the folder of its run."""
+SHARES = (0.25, 0.5, 1.0)
+"""Of the skills' steps, after which that training is judged."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Two settings of a task whose rewards' mean is that of a third."""
+
+    robot: str
+    task: str
+    skills: Mapping[str, Mapping[str, Any]]
+    mean: Mapping[str, Any]
+
+
+PROBLEMS = {
+    "pusher": Problem("planar_arm", "push", {"x": {"axes": "x"}, "y": {"axes": "y"}}, {"axes": "both"}),
+}
+
+
+def configuration(problem: Problem, task_settings: Mapping[str, Any], seed: int, steps: int) -> TrainingConfig:
+    """The recipe with these settings of the task."""
+    chosen = {
+        "robot": problem.robot,
+        "task": {"name": problem.task, **task_settings},
+        "seed": seed,
+        # The last steps of training on the mean reward need the first ones too.
+        "trainer": {"total_steps": steps, "replay_capacity": steps},
+    }
+    return resolve(layered(recipe(problem.task, problem.robot), chosen), "benchmark")
+
+
+def trained(folder: Path, config: TrainingConfig, steps: int | None = None) -> Learner:
+    """The learner of a run after some of its steps; trains where the run has not come so far.
+
+    Args:
+        folder: of the run; made where it is missing.
+        config: of the run.
+        steps: to train for; all of the run's by default.
+    """
+    run = Run.open(folder if folder.exists() else start(config, ["benchmark"], folder))
+    settings = from_mapping(TrainerSettings, config.trainer, "trainer")
+    result = train_only(run, config, replace(settings, total_steps=steps or settings.total_steps))
+    if result.interrupted:
+        sys.exit(result.exit_code)
+    place = latest_checkpoint(run.checkpoints)
+    assert place is not None
+    learner = config.make_learner()
+    learner.load_state(load_checkpoint(place).part("learner"))
+    return learner
+
+
+def deterministic(learner: Learner) -> Act:
+    """The mode of a learner's policy."""
+    return lambda observation: learner.act(observation, deterministic=True)
+
+
+class Judge:
+    """Evaluates policies of one seed on the mean reward and keeps the results."""
+
+    def __init__(self, problem: Problem, seed: int, steps: int, episodes: int, results: Path) -> None:
+        """Args: problem; seed; steps: of a skill; episodes: of an evaluation; results: the file of all lines."""
+        self._env = make_env(problem.robot, problem.task, problem.mean)
+        self._episodes, self._results = episodes, results
+        self._about = {"robot": problem.robot, "task": problem.task, "seed": seed, "skill_steps": steps}
+
+    def missing(self, policy: str) -> bool:
+        """Whether this policy was not evaluated yet."""
+        wanted = {**self._about, "policy": policy, "episodes": self._episodes}
+        return not any(all(line[key] == value for key, value in wanted.items()) for line in read_results(self._results))
+
+    def judge(self, policy: str, act: Act, new_steps: int) -> None:
+        """Plays the episodes and adds a line; `new_steps` is what the policy cost beyond the skills."""
+        found = evaluate(self._env, act, self._episodes).summary()
+        line = {**self._about, "policy": policy, "new_steps": new_steps, **found, "versions": versions()}
+        with open(self._results, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps({key: line[key] for key in ("seed", "policy", "return", "successes")}), flush=True)
+
+
+def run_seed(problem: Problem, seed: int, steps: int, episodes: int, out: Path) -> None:
+    """Everything of one seed that is not there yet."""
+    judge = Judge(problem, seed, steps, episodes, out / RESULTS)
+    folder = out / f"{problem.task}-{problem.robot}_s{seed}_{steps}"
+    if judge.missing("idle"):
+        actions = judge._env.task.spec.action.size
+        judge.judge("idle", lambda observation: np.zeros(actions), 0)
+    skills = []
+    for name, settings in problem.skills.items():
+        skills.append(trained(folder / name, configuration(problem, settings, seed, steps)))
+        if judge.missing(f"skill {name}"):
+            judge.judge(f"skill {name}", deterministic(skills[-1]), 0)
+    for name, act in composed(skills).items():
+        if judge.missing(f"composed, {name}"):
+            judge.judge(f"composed, {name}", act, 0)
+    together = configuration(problem, problem.mean, seed, steps * len(skills))
+    for share in SHARES:
+        so_far = round(share * steps * len(skills))
+        if judge.missing(f"trained, {100 * share:.0f} %"):
+            judge.judge(
+                f"trained, {100 * share:.0f} %", deterministic(trained(folder / TOGETHER, together, so_far)), so_far
+            )
+
+
+def composed(skills: Sequence[Any]) -> dict[str, Act]:
+    """Stand-in."""
+    import torch
+
+    rng = torch.Generator().manual_seed(0)
+
+    def parts(o: Array) -> Any:
+        return [s.actor(torch.from_numpy(s.normalizer(o[None]))) for s in skills]
+
+    def product(o: Array) -> Array:
+        with torch.inference_mode():
+            gaussians = parts(o)
+            precision = sum(0.5 * torch.exp(-2 * log_std) for _, log_std in gaussians)
+            mean = sum(0.5 * torch.exp(-2 * log_std) * m for m, log_std in gaussians) / precision
+            return torch.tanh(mean)[0].numpy()
+
+    def best(o: Array) -> Array:
+        with torch.inference_mode():
+            gaussians = parts(o)
+            us = [m + torch.exp(s) * torch.randn(32, m.shape[-1], generator=rng) for m, s in gaussians]
+            us += [m for m, _ in gaussians]
+            u = torch.cat(us)
+            a = torch.tanh(u)
+            q = 0
+            for s in skills:
+                x = torch.from_numpy(s.normalizer(o[None])).expand(len(a), -1)
+                q = q + 0.5 * s.critics(x, a).amin(dim=0)
+            return a[q.argmax()].numpy()
+
+    return {"product of Gaussians": product, "best of 66": best}
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The lines of an output file; none if there is no file."""
+    return read_metrics(path) if path.exists() else []
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table over the seeds; shares of the full training's return, seed by seed, and above that of idling."""
+    returns = {(line["seed"], line["policy"]): line["return"] for line in results}
+    seeds = sorted({line["seed"] for line in results})
+    lines = [
+        f"| policy | new steps | return, seeds {', '.join(map(str, seeds))} | successes | of the full training | above idle |",
+        "|---|---|---|---|---|---|",
+    ]
+    for policy in dict.fromkeys(line["policy"] for line in results):
+        mine = [line for line in sorted(results, key=lambda line: line["seed"]) if line["policy"] == policy]
+        each = [line["return"] for line in mine]
+        full = [returns.get((line["seed"], "trained, 100 %"), np.nan) for line in mine]
+        idle = [returns.get((line["seed"], "idle"), np.nan) for line in mine]
+        shares = 100 * np.array(each) / full
+        above = 100 * (np.array(each) - idle) / (np.array(full) - idle)
+        successes, episodes = (sum(line[key] for line in mine) for key in ("successes", "episodes"))
+        lines.append(
+            f"| {policy} | {mine[0]['new_steps']:,} | {np.mean(each):.1f} ({', '.join(f'{r:.1f}' for r in each)}) "
+            f"| {successes} of {episodes} | {_percent(shares)} | {_percent(above)} |"
+        )
+    return "\n".join(lines)
+
+
+def _percent(shares: Array) -> str:
+    return f"{shares.mean():.0f} % ({', '.join(f'{share:.0f}' for share in shares)})"
+
+
+def main() -> int:
+    """Reads the command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--problem", choices=PROBLEMS, default="pusher", help="what to compose")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2], help="of everything")
+    parser.add_argument("--steps", type=int, default=50_000, help="of each skill")
+    parser.add_argument("--episodes", type=int, default=50, help="of each evaluation")
+    parser.add_argument("--out", type=Path, default=Path("composed_vs_trained"), help="folder of runs and results")
+    parser.add_argument("--table", action="store_true", help="print what the output folder holds, run nothing")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    problem = PROBLEMS[arguments.problem]
+    if not arguments.table:
+        for seed in arguments.seed:
+            run_seed(problem, seed, arguments.steps, arguments.episodes, arguments.out)
+    wanted = {"task": problem.task, "robot": problem.robot, "skill_steps": arguments.steps, "episodes": arguments.episodes}
+    lines = read_results(arguments.out / RESULTS)
+    print(table([line for line in lines if all(line[key] == value for key, value in wanted.items())]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
