@@ -3,14 +3,15 @@
     python benchmarks/composed_vs_trained.py --seed 0 1 2 --out composed
     python benchmarks/composed_vs_trained.py --table --out composed
 
-For each seed the two skills of a problem are trained with the recipe of its task and robot, each for `--steps` steps,
-and composed at equal weights. Beside that stands one training on the mean of the two rewards with the same recipe, judged
-after a quarter, half and all of the steps that both skills took together. Everything is evaluated on the mean reward, in the
-same episodes, by the deterministic action of each policy; `idle`, which always takes action zero, tells what nothing is
-worth.
+For each seed the two skills of a problem are trained with the recipe of its task and robot, `--steps` steps each, and
+composed at equal weights. Beside that stands one training on the mean of the two rewards, with the same recipe, judged
+after a quarter, half and all of the steps that both skills took together. Everything is evaluated on the mean reward,
+in the same episodes, by the deterministic action of each policy; `idle`, which always takes action zero, tells what
+nothing is worth.
 
-Runs are kept in the output folder and every evaluation is a line of results.jsonl there; what is there already is not done
-again, and a training that was cut short goes on from its last checkpoint. So the same command can be given at any time.
+Runs are kept in the output folder and every evaluation is a line of results.jsonl there. What is there already is not
+done again, and a training that was cut short goes on from its last checkpoint: the same command can be given at any
+time.
 """
 
 from __future__ import annotations
@@ -186,8 +187,9 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table over the seeds; shares of the full training's return, seed by seed, and above that of idling."""
     returns = {(line["seed"], line["policy"]): line["return"] for line in results}
     seeds = sorted({line["seed"] for line in results})
+    returned = f"return, seeds {', '.join(map(str, seeds))}"
     lines = [
-        f"| policy | new steps | return, seeds {', '.join(map(str, seeds))} | successes | of the full training | above idle |",
+        f"| policy | new steps | {returned} | successes | of the full training | above idle |",
         "|---|---|---|---|---|---|",
     ]
     for policy in dict.fromkeys(line["policy"] for line in results):
@@ -226,7 +228,8 @@ def main() -> int:
     if not arguments.table:
         for seed in arguments.seed:
             run_seed(problem, seed, arguments.steps, arguments.episodes, arguments.out)
-    wanted = {"task": problem.task, "robot": problem.robot, "skill_steps": arguments.steps, "episodes": arguments.episodes}
+    wanted = {"task": problem.task, "robot": problem.robot, "skill_steps": arguments.steps}
+    wanted["episodes"] = arguments.episodes
     lines = read_results(arguments.out / RESULTS)
     print(table([line for line in lines if all(line[key] == value for key, value in wanted.items())]))
     return 0

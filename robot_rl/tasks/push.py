@@ -13,7 +13,7 @@ from robot_rl.errors import MissingSensor
 from robot_rl.robot import RobotState, Start
 from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
-from robot_rl.task import RewardTerm, Step, Task
+from robot_rl.task import RewardTerm, Task
 
 Array = NDArray[np.floating]
 

@@ -303,7 +303,7 @@ def test_reaching_costs_the_distance_between_tip_and_object():
     tip = np.array([0.22, 0.20, 0.14]) @ np.stack([np.cos(headings), np.sin(headings)], axis=-1)
     step = pushed(place, joint_position=joints)
     assert PUSH["x"].measure(step.after, LINES)["gap_m"] == pytest.approx(np.linalg.norm(tip - place))
-    costs = [term(PUSH["x"], "reach", pushed(tip + [d, 0.0], joint_position=joints)) for d in (0.0, 0.1, 0.2)]
+    costs = [term(PUSH["x"], "reach", pushed(tip + np.array([d, 0.0]), joint_position=joints)) for d in (0.0, 0.1, 0.2)]
     assert costs[0] == pytest.approx(0.0, abs=1e-9)
     assert costs[2] == pytest.approx(2 * costs[1])
     assert costs[1] < 0
@@ -348,5 +348,5 @@ def test_pushing_starts_on_the_table_and_the_arm_never_in_the_object():
 def test_wrong_axes_and_an_arm_without_kinematics_are_refused_by_name(robot_spec, removed):
     with pytest.raises(ConfigurationError, match="axes must be one of x, y, both, got diagonal"):
         PushSettings(axes="diagonal")
-    with pytest.raises(MissingSensor, match="'planar_arm'.*'legs'"):
+    with pytest.raises(MissingSensor, match=r"'planar_arm'.*'legs'"):
         Push(robot_spec("planar_arm", {"legs": removed}))
