@@ -64,6 +64,14 @@ def _joined(parts: Sequence[Array]) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
+def _headings(state: RobotState, _action: Array, _goal: Array) -> Array:
+    turned, angles = 0.0, []
+    for angle in components(state.joint_position):
+        turned = turned + angle
+        angles.append(turned)
+    return _circle(angles)
+
+
 def _circle(angles: Sequence[Any]) -> Array:
     cosines, sines = zip(*map(cos_sin, angles), strict=True)
     return from_components((*cosines, *sines))
@@ -104,6 +112,14 @@ QUANTITIES: Mapping[str, Quantity] = {
         "rad", ("joint_position",), lambda s, a, g: s.joint_position, _joints, lambda spec: spec.home, 0.3
     ),
     "joint_velocity": Quantity("rad/s", ("joint_velocity",), lambda s, a, g: s.joint_velocity, _joints, scale=5.0),
+    # Of a planar arm: along which way each link points. In these the place of the tip is linear.
+    "link_heading": Quantity(
+        "1",
+        ("joint_position",),
+        _headings,
+        lambda spec, goal: [f"{part}_{joint}" for part in ("cos", "sin") for joint in spec.joint_names],
+        scale=0.7,
+    ),
     "gravity": Quantity(
         "1", ("orientation",), lambda s, a, g: s.gravity, _xyz, lambda spec: np.array([0.0, 0.0, -1.0]), 0.2
     ),

@@ -1,4 +1,4 @@
-"""Push an object on a table to a line, or to the place where two lines cross, for an arm with one object."""
+"""Push an object on a table to a line, or to the place where two lines cross, for a planar arm with one object."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Push(Task):
 
     name = "push"
     goal_labels = ("x m", "y m")
-    current = ("object_position", "object_linear_velocity", "goal")
+    current = ("object_position", "object_linear_velocity", "goal", "link_heading")
     history = ("joint_position", "joint_velocity", "previous_action")
     time_limit = 6.0
     reward_needs = ("objects",)
@@ -78,9 +78,9 @@ class Push(Task):
         return dict(zip(self.goal_labels, (self.settings.x, self.settings.y), strict=True))
 
     def sample_start(self, rng: np.random.Generator) -> Start:
-        """Home, slightly displaced, the object somewhere in its range."""
+        """At rest, slightly displaced, the object somewhere in its range."""
         noise = self.settings.start_noise * rng.uniform(-1.0, 1.0, self.spec.joints)
-        position = np.clip(self.spec.home + noise, self.spec.lower, self.spec.upper)
+        position = np.clip(self.spec.safety.rest + noise, self.spec.lower, self.spec.upper)
         place = (float(rng.uniform(*self.settings.start_x)), float(rng.uniform(*self.settings.start_y)))
         return Start(position, object_position={self._object: place})
 

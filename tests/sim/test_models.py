@@ -29,7 +29,7 @@ LEAP_JOINTS += ["th_cmc", "th_axl", "th_mcp", "th_ipl"]
 LEAP_HOME = np.array([0.6, 0.0, 0.8, 0.7] * 3 + [0.9, 1.0, 0.1, 0.4])
 
 ARM_JOINTS = ["joint1", "joint2", "joint3"]
-ARM_HOME = np.array([-1.0, 0.6, 0.6])
+ARM_HOME = np.array([-1.1, 1.5, 0.3])
 
 MODEL_NAMES = ("go2", "minitaur", "dclaw", "leap_hand", "planar_arm")
 HOMES = {
