@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.composed_q import ComposedQ
+from policies.correction import CorrectionSettings
+from policies.samplers import CrossEntropySampler, ImportanceSampler, ProductSampler, Sampler
 from robot_rl.algorithms.learner import Learner
+from robot_rl.commands.composing import learn, load_skill, skill_sources
 from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
 from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import Act, evaluate
@@ -43,6 +47,8 @@ Array = NDArray[np.floating]
 RESULTS = "results.jsonl"
 TOGETHER = "together"
 """Name of the training on the mean reward, and the folder of its run."""
+COMPOSED = "composed"
+"""The policy that `robot-rl compose` exports; what follows in a row's name says how it differs."""
 SHARES = (0.25, 0.5, 1.0)
 """Of the skills' steps, after which that training is judged."""
 
@@ -129,53 +135,46 @@ def run_seed(problem: Problem, seed: int, steps: int, episodes: int, out: Path) 
     if judge.missing("idle"):
         actions = judge._env.task.spec.action.size
         judge.judge("idle", lambda observation: np.zeros(actions), 0)
-    skills = []
     for name, settings in problem.skills.items():
-        skills.append(trained(folder / name, configuration(problem, settings, seed, steps)))
+        learner = trained(folder / name, configuration(problem, settings, seed, steps))
         if judge.missing(f"skill {name}"):
-            judge.judge(f"skill {name}", deterministic(skills[-1]), 0)
-    for name, act in composed(skills).items():
-        if judge.missing(f"composed, {name}"):
-            judge.judge(f"composed, {name}", act, 0)
-    together = configuration(problem, problem.mean, seed, steps * len(skills))
+            judge.judge(f"skill {name}", deterministic(learner), 0)
+    for policy, make in composed(folder, tuple(problem.skills)).items():
+        if judge.missing(policy):
+            judge.judge(policy, make(), 0)
+    together = configuration(problem, problem.mean, seed, steps * len(problem.skills))
     for share in SHARES:
-        so_far = round(share * steps * len(skills))
+        so_far = round(share * steps * len(problem.skills))
         if judge.missing(f"trained, {100 * share:.0f} %"):
             judge.judge(
                 f"trained, {100 * share:.0f} %", deterministic(trained(folder / TOGETHER, together, so_far)), so_far
             )
 
 
-def composed(skills: Sequence[Any]) -> dict[str, Act]:
-    """Stand-in."""
-    import torch
+def composed(folder: Path, names: Sequence[str]) -> dict[str, Callable[[], Act]]:
+    """The skills together at equal weights, by the ways to act on them that need no training; each is made when asked.
 
-    rng = torch.Generator().manual_seed(0)
+    Args:
+        folder: of the runs of the skills.
+        names: of the skills, and of their runs.
+    """
+    skills, replays = zip(*map(load_skill, skill_sources([str(folder / name) for name in names], names)), strict=True)
+    plain = ComposedQ(skills)
 
-    def parts(o: Array) -> Any:
-        return [s.actor(torch.from_numpy(s.normalizer(o[None]))) for s in skills]
+    def act_by(sampler: Sampler, whole: ComposedQ) -> Act:
+        weights = whole.weights()
+        return lambda observation: sampler(observation[None], weights, whole.alpha).action[0].numpy()
 
-    def product(o: Array) -> Array:
-        with torch.inference_mode():
-            gaussians = parts(o)
-            precision = sum(0.5 * torch.exp(-2 * log_std) for _, log_std in gaussians)
-            mean = sum(0.5 * torch.exp(-2 * log_std) * m for m, log_std in gaussians) / precision
-            return torch.tanh(mean)[0].numpy()
+    def corrected() -> Act:
+        whole = ComposedQ(skills, correction=learn(skills, replays, CorrectionSettings(), lambda step, loss: None))
+        return act_by(ImportanceSampler(whole), whole)
 
-    def best(o: Array) -> Array:
-        with torch.inference_mode():
-            gaussians = parts(o)
-            us = [m + torch.exp(s) * torch.randn(32, m.shape[-1], generator=rng) for m, s in gaussians]
-            us += [m for m, _ in gaussians]
-            u = torch.cat(us)
-            a = torch.tanh(u)
-            q = 0
-            for s in skills:
-                x = torch.from_numpy(s.normalizer(o[None])).expand(len(a), -1)
-                q = q + 0.5 * s.critics(x, a).amin(dim=0)
-            return a[q.argmax()].numpy()
-
-    return {"product of Gaussians": product, "best of 66": best}
+    return {
+        COMPOSED: lambda: act_by(ImportanceSampler(plain), plain),
+        f"{COMPOSED}, corrected": corrected,
+        f"{COMPOSED}, product": lambda: act_by(ProductSampler(plain), plain),
+        f"{COMPOSED}, cem": lambda: act_by(CrossEntropySampler(plain), plain),
+    }
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
