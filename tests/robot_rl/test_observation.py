@@ -228,3 +228,17 @@ def test_observations_are_float32_copies(robot_spec):
     assert not np.any(observer.observation() == 7)
     observer.restore(first)
     assert np.array_equal(observer.observation(), first)
+
+
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_the_tip_of_a_planar_arm_is_linear_in_the_headings_of_its_links(robot_spec, shape):
+    spec = robot_spec("planar_arm")
+    joint_position = np.random.default_rng(0).uniform(spec.lower, spec.upper, (*shape, 3))
+    state = RobotState(stamp=0.0, joint_position=joint_position, joint_velocity=np.zeros((*shape, 3)))
+    headings = QUANTITIES["link_heading"].read(state, np.zeros(3), np.zeros(0))
+    cosines, sines = headings[..., :3], headings[..., 3:]
+    tip = np.stack([cosines @ [0.22, 0.20, 0.14], sines @ [0.22, 0.20, 0.14]], axis=-1)
+    assert tip == pytest.approx(spec.legs.kinematics(joint_position).position[..., 0, :2])
+    assert list(QUANTITIES["link_heading"].labels(spec, ())) == [
+        f"{part}_joint{joint}" for part in ("cos", "sin") for joint in (1, 2, 3)
+    ]
