@@ -21,6 +21,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ from numpy.typing import NDArray
 from policies.composed_q import ComposedQ
 from policies.correction import CorrectionSettings
 from policies.samplers import CrossEntropySampler, ImportanceSampler, ProductSampler, Sampler
-from robot_rl.algorithms.learner import Learner
 from robot_rl.commands.composing import learn, load_skill, skill_sources
 from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
 from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import Act, evaluate
 from robot_rl.make import make_env
 from robot_rl.settings import from_mapping
+from robot_rl.spec import load_robot
 from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run, versions
@@ -80,29 +81,24 @@ def configuration(problem: Problem, task_settings: Mapping[str, Any], seed: int,
     return resolve(layered(recipe(problem.task, problem.robot), chosen), "benchmark")
 
 
-def trained(folder: Path, config: TrainingConfig, steps: int | None = None) -> Learner:
-    """The learner of a run after some of its steps; trains where the run has not come so far.
+def trained(folder: Path, config: TrainingConfig, steps: int) -> Act:
+    """The mode of a run's policy after some of its steps; trains where the run has not come so far.
 
     Args:
         folder: of the run; made where it is missing.
         config: of the run.
-        steps: to train for; all of the run's by default.
+        steps: to train for.
     """
     run = Run.open(folder if folder.exists() else start(config, ["benchmark"], folder))
     settings = from_mapping(TrainerSettings, config.trainer, "trainer")
-    result = train_only(run, config, replace(settings, total_steps=steps or settings.total_steps))
+    result = train_only(run, config, replace(settings, total_steps=steps))
     if result.interrupted:
         sys.exit(result.exit_code)
     place = latest_checkpoint(run.checkpoints)
     assert place is not None
     learner = config.make_learner()
     learner.load_state(load_checkpoint(place).part("learner"))
-    return learner
-
-
-def deterministic(learner: Learner) -> Act:
-    """The mode of a learner's policy."""
-    return lambda observation: learner.act(observation, deterministic=True)
+    return partial(learner.act, deterministic=True)
 
 
 class Judge:
@@ -111,18 +107,23 @@ class Judge:
     def __init__(self, problem: Problem, seed: int, steps: int, episodes: int, results: Path) -> None:
         """Args: problem; seed; steps: of a skill; episodes: of an evaluation; results: the file of all lines."""
         self._env = make_env(problem.robot, problem.task, problem.mean)
-        self._episodes, self._results = episodes, results
-        self._about = {"robot": problem.robot, "task": problem.task, "seed": seed, "skill_steps": steps}
+        self._results = results
+        self._about: dict[str, Any] = {"robot": problem.robot, "task": problem.task, "seed": seed, "skill_steps": steps}
+        self._about["episodes"] = episodes
 
-    def missing(self, policy: str) -> bool:
-        """Whether this policy was not evaluated yet."""
-        wanted = {**self._about, "policy": policy, "episodes": self._episodes}
-        return not any(all(line[key] == value for key, value in wanted.items()) for line in read_results(self._results))
+    def judge(self, policy: str, make: Callable[[], Act], new_steps: int = 0) -> None:
+        """Plays the episodes and adds a line, unless there is one already.
 
-    def judge(self, policy: str, act: Act, new_steps: int) -> None:
-        """Plays the episodes and adds a line; `new_steps` is what the policy cost beyond the skills."""
-        found = evaluate(self._env, act, self._episodes).summary()
-        line = {**self._about, "policy": policy, "new_steps": new_steps, **found, "versions": versions()}
+        Args:
+            policy: its name.
+            make: makes it, where it is needed.
+            new_steps: what it costs beyond the skills.
+        """
+        about = {**self._about, "policy": policy}
+        if any(all(line[key] == value for key, value in about.items()) for line in read_results(self._results)):
+            return
+        found = evaluate(self._env, make(), self._about["episodes"]).summary()
+        line = {**about, "new_steps": new_steps, **found, "versions": versions()}
         with open(self._results, "a") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps({key: line[key] for key in ("seed", "policy", "return", "successes")}), flush=True)
@@ -132,23 +133,22 @@ def run_seed(problem: Problem, seed: int, steps: int, episodes: int, out: Path) 
     """Everything of one seed that is not there yet."""
     judge = Judge(problem, seed, steps, episodes, out / RESULTS)
     folder = out / f"{problem.task}-{problem.robot}_s{seed}_{steps}"
-    if judge.missing("idle"):
-        actions = judge._env.task.spec.action.size
-        judge.judge("idle", lambda observation: np.zeros(actions), 0)
+    resting = np.zeros(load_robot(problem.robot).action.size)
+    judge.judge("idle", lambda: lambda observation: resting)
     for name, settings in problem.skills.items():
-        learner = trained(folder / name, configuration(problem, settings, seed, steps))
-        if judge.missing(f"skill {name}"):
-            judge.judge(f"skill {name}", deterministic(learner), 0)
+        config = configuration(problem, settings, seed, steps)
+        judge.judge(f"skill {name}", partial(trained, folder / name, config, steps))
     for policy, make in composed(folder, tuple(problem.skills)).items():
-        if judge.missing(policy):
-            judge.judge(policy, make(), 0)
-    together = configuration(problem, problem.mean, seed, steps * len(problem.skills))
+        judge.judge(policy, make)
+    in_all = steps * len(problem.skills)
+    together = configuration(problem, problem.mean, seed, in_all)
     for share in SHARES:
-        so_far = round(share * steps * len(problem.skills))
-        if judge.missing(f"trained, {100 * share:.0f} %"):
-            judge.judge(
-                f"trained, {100 * share:.0f} %", deterministic(trained(folder / TOGETHER, together, so_far)), so_far
-            )
+        so_far = round(share * in_all)
+        judge.judge(_after(share), partial(trained, folder / TOGETHER, together, so_far), so_far)
+
+
+def _after(share: float) -> str:
+    return f"trained, {100 * share:.0f} %"
 
 
 def composed(folder: Path, names: Sequence[str]) -> dict[str, Callable[[], Act]]:
@@ -194,7 +194,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     for policy in dict.fromkeys(line["policy"] for line in results):
         mine = [line for line in sorted(results, key=lambda line: line["seed"]) if line["policy"] == policy]
         each = [line["return"] for line in mine]
-        full = [returns.get((line["seed"], "trained, 100 %"), np.nan) for line in mine]
+        full = [returns.get((line["seed"], _after(1.0)), np.nan) for line in mine]
         idle = [returns.get((line["seed"], "idle"), np.nan) for line in mine]
         shares = 100 * np.array(each) / full
         above = 100 * (np.array(each) - idle) / (np.array(full) - idle)
