@@ -27,13 +27,13 @@ class PushSettings:
 
     axes: str = "both"
     """x: to the line of that x, y: to the line of that y, both: to where they cross."""
-    x: tuple[float, float] = (0.42, 0.42)
+    x: tuple[float, float] = (0.38, 0.38)
     """m, range of the goal line's x."""
-    y: tuple[float, float] = (0.18, 0.18)
+    y: tuple[float, float] = (0.14, 0.14)
     """m, range of the goal line's y."""
-    start_x: tuple[float, float] = (0.2, 0.4)
+    start_x: tuple[float, float] = (0.2, 0.36)
     """m, range of the object's x at the start of an episode."""
-    start_y: tuple[float, float] = (-0.1, 0.16)
+    start_y: tuple[float, float] = (-0.12, 0.12)
     """m, range of the object's y at the start of an episode."""
     start_noise: float = 0.1
     """rad, largest joint displacement at the start of an episode."""
@@ -60,7 +60,7 @@ class Push(Task):
     reward_needs = ("objects",)
     tolerance = 0.03
     """m, error that counts as done."""
-    near = 0.06
+    near = 0.08
     """m, distance from a line at which its reward has fallen to 1/e."""
 
     def __init__(self, spec: RobotSpec, settings: PushSettings | None = None) -> None:
