@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.arrays import components, exp, sqrt, squared_norm
-from robot_rl.errors import MissingSensor
+from robot_rl.errors import ConfigurationError, MissingSensor
+from robot_rl.kinematics import SerialLegs
 from robot_rl.robot import RobotState, Start
 from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
@@ -35,13 +37,16 @@ class PushSettings:
     """m, range of the object's x at the start of an episode."""
     start_y: tuple[float, float] = (-0.12, 0.12)
     """m, range of the object's y at the start of an episode."""
-    start_noise: float = 0.1
-    """rad, largest joint displacement at the start of an episode."""
+    start_noise: float = 0.9
+    """rad, largest displacement of a joint from home at the start of an episode."""
+    clearance: float = 0.08
+    """m, least distance of the object's centre from the arm's middle line at the start of an episode."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
         allowed = f"one of {', '.join(AXES)}"
         check(self, "task push", axes=(self.axes in AXES, allowed), start_noise=(self.start_noise >= 0, "0 or more"))
+        check(self, "task push", clearance=(self.clearance >= 0, "0 or more"))
 
 
 class Push(Task):
@@ -65,10 +70,17 @@ class Push(Task):
 
     def __init__(self, spec: RobotSpec, settings: PushSettings | None = None) -> None:
         """Args: spec: a robot with one object and the kinematics of its tip; settings: lines and starts."""
-        if spec.legs is None:
-            raise MissingSensor(f"task 'push' needs to know where the tip of robot {spec.name!r} is: the key 'legs'")
+        if not isinstance(spec.legs, SerialLegs):
+            raise MissingSensor(
+                f"task 'push' needs to know where the tip of robot {spec.name!r} is: the key 'legs', of kind serial"
+            )
         self.settings = settings or PushSettings()
-        self._legs = spec.legs
+        self._legs = legs = spec.legs
+        # A hinge is the tip of the chain before it.
+        self._to_hinges = [
+            replace(legs, joints=legs.joints[:, :k], origins=legs.origins[:, :k], axes=legs.axes[:, :k], tips=end)
+            for k, end in enumerate(np.moveaxis(legs.origins, 1, 0)[1:], start=1)
+        ]
         self._object = spec.objects[0] if spec.objects else ""
         super().__init__(spec)
 
@@ -78,11 +90,31 @@ class Push(Task):
         return dict(zip(self.goal_labels, (self.settings.x, self.settings.y), strict=True))
 
     def sample_start(self, rng: np.random.Generator) -> Start:
-        """At rest, slightly displaced, the object somewhere in its range."""
-        noise = self.settings.start_noise * rng.uniform(-1.0, 1.0, self.spec.joints)
-        position = np.clip(self.spec.safety.rest + noise, self.spec.lower, self.spec.upper)
-        place = (float(rng.uniform(*self.settings.start_x)), float(rng.uniform(*self.settings.start_y)))
-        return Start(position, object_position={self._object: place})
+        """Arm and object anywhere in their ranges, but apart.
+
+        What a skill has not seen it cannot judge, and a composition asks both skills wherever either leads.
+        """
+        settings, spec = self.settings, self.spec
+        for _ in range(1000):
+            noise = settings.start_noise * rng.uniform(-1.0, 1.0, spec.joints)
+            position = np.clip(spec.home + noise, spec.lower, spec.upper)
+            place = np.array([rng.uniform(*settings.start_x), rng.uniform(*settings.start_y)])
+            if self._distance(position, place) > settings.clearance:
+                return Start(position, object_position={self._object: (float(place[0]), float(place[1]))})
+        raise ConfigurationError(
+            f"task 'push': no start with the object {settings.clearance:g} m from the arm was found in 1000 draws; "
+            "choose other ranges of start_x, start_y or start_noise, or less clearance"
+        )
+
+    def _distance(self, joint_position: Array, place: Array) -> float:
+        """Distance of a place on the table from the arm's middle line, m."""
+        ends = [chain.kinematics(joint_position).position[0, :2] for chain in (*self._to_hinges, self._legs)]
+        nearest = np.inf
+        for start, end in pairwise([self._legs.origins[0, 0, :2], *ends]):
+            along = end - start
+            share = np.clip((place - start) @ along / (along @ along), 0.0, 1.0)
+            nearest = min(nearest, float(np.linalg.norm(start + share * along - place)))
+        return nearest
 
     def errors(self, state: RobotState, goal: Array) -> tuple[Array, Array]:
         """How far the object is from the two lines, m, (...,) each."""

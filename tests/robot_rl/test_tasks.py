@@ -1,5 +1,7 @@
 """Each task's own meaning. Weights are a matter of training and not tested; what a term rewards is."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -334,15 +336,35 @@ def test_goals_of_pushing_are_the_lines_of_the_settings():
     assert task.goal_ranges == {"x m": (0.3, 0.4), "y m": (-0.1, 0.1)}
 
 
-def test_pushing_starts_on_the_table_and_the_arm_never_in_the_object():
+def arm_outline(joints, points):
+    """Points along the middle line of the arm, (3 points, 2)."""
+    headings = np.cumsum(joints)
+    way = np.stack([np.cos(headings), np.sin(headings)], axis=-1) * np.array([[0.22], [0.20], [0.14]])
+    corners = np.concatenate([np.zeros((1, 2)), np.cumsum(way, axis=0)])
+    return np.concatenate([np.linspace(start, end, points) for start, end in pairwise(corners)])
+
+
+def test_pushing_starts_with_arm_and_object_everywhere_in_their_ranges_but_apart():
     robot = MujocoRobot(ARM, noise=False)
     rng = np.random.default_rng(0)
+    places, joints = [], []
     for _ in range(200):
         start = PUSH["x"].sample_start(rng)
-        x, y = robot.reset(start, rng).objects["cylinder"].position[:2]
-        assert 0.2 <= x <= 0.36
-        assert -0.12 <= y <= 0.12
-        assert robot.data.ncon == 0 or robot.data.contact.dist.min() > -0.005
+        place = robot.reset(start, rng).objects["cylinder"].position[:2]
+        assert robot.data.ncon == 0
+        distance = np.linalg.norm(arm_outline(start.joint_position, 200) - place, axis=-1).min()
+        assert distance > PUSH["x"].settings.clearance
+        places.append(place)
+        joints.append(start.joint_position)
+    assert np.min(places, axis=0) == pytest.approx([0.2, -0.12], abs=0.02)
+    assert np.max(places, axis=0) == pytest.approx([0.36, 0.12], abs=0.02)
+    assert np.abs(joints - ARM.home).max() <= PUSH["x"].settings.start_noise
+    assert np.ptp(joints, axis=0).min() > 1.7 * PUSH["x"].settings.start_noise
+
+
+def test_starts_that_cannot_be_are_refused_with_what_to_change():
+    with pytest.raises(ConfigurationError, match="start_x, start_y or start_noise"):
+        Push(ARM, PushSettings(clearance=0.9)).sample_start(np.random.default_rng(0))
 
 
 def test_wrong_axes_and_an_arm_without_kinematics_are_refused_by_name(robot_spec, removed):
