@@ -9,7 +9,7 @@ from robot_rl.filming import film
 from robot_rl.make import make_camera, make_env, make_video
 from robot_rl.spec import builtin_robots
 
-TASK_OF = {"dclaw": "turn_valve", "leap_hand": "rotate_cube"}
+TASK_OF = {"planar_arm": "push", "dclaw": "turn_valve", "leap_hand": "rotate_cube"}
 
 
 @pytest.fixture
