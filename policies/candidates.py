@@ -73,22 +73,21 @@ class CandidateSettings(NamedTuple):
         Args:
             skills: number N.
             actions: entries d of an action.
-            points: number H of points between the skills' means; at least N + 1 unless there is one skill.
+            points: number H of points between the skills' means; 1 for the product's mean alone, or at least N + 1.
             draws: number K of draws.
             seed: of the generator.
 
         Raises:
             ConfigurationError: too few.
         """
-        least = 1 if skills == 1 else skills + 1
-        if points < least or draws < 1:
+        if (points != 1 and points < skills + 1) or draws < 1:
             raise ConfigurationError(
-                f"candidates: {skills} skills need at least {least} points and 1 draw, got {points} and {draws}"
+                f"candidates: {skills} skills need 1 point or at least {skills + 1}, and a draw, got {points} and {draws}"
             )
         rng = np.random.default_rng(seed)
         rest = points - 1 - skills
         share = np.ones((points, skills, actions))
-        if skills > 1:
+        if points > 1:
             share[1 : skills + 1] += EMPHASIS * np.eye(skills)[:, :, None]
             # One half of the points between favours a skill in all entries alike, the other in each by itself.
             whole = rest // 2

@@ -48,6 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         kind=values.kind,
         weights=weights,
         temperature=values.temperature or composed.alpha,
+        points=values.points,
         draws=values.draws,
         correction=None if settings is None else asdict(settings),
     )
@@ -93,6 +94,8 @@ def _parser() -> Parser:
         metavar="STEPS",
         help="learn the divergence correction from the skills' replay, in so many gradient steps [none]",
     )
+    points = "between the skills' means, the best by Q acts; 1 for the mean of the product, whatever Q says [16]"
+    parser.add_argument("--points", type=whole_number(1), default=16, help=points)
     parser.add_argument("--draws", type=whole_number(1), default=48, help="of a sampled action [48]")
     parser.add_argument("--out", metavar="FOLDER", help="where to write it [runs/composed-ROBOT/TIME_KIND]")
     add_json(parser)

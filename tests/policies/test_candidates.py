@@ -126,7 +126,7 @@ def test_the_deterministic_action_is_never_worse_by_q_than_the_mean_of_the_produ
     assert (choice.value > of_mean + 1e-3).float().mean() > 0.5
 
 
-def test_too_few_points_for_the_skills_are_refused():
-    with pytest.raises(ConfigurationError, match="at least 4 points"):
+def test_points_too_few_to_hold_every_skill_are_refused_unless_it_is_the_product_alone():
+    with pytest.raises(ConfigurationError, match="1 point or at least 4"):
         CandidateSettings.make(3, 2, points=3)
-    CandidateSettings.make(1, 2, points=1)
+    assert CandidateSettings.make(3, 2, points=1).share.shape == (1, 3, 2)
