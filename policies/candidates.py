@@ -82,7 +82,7 @@ class CandidateSettings(NamedTuple):
         """
         if (points != 1 and points < skills + 1) or draws < 1:
             raise ConfigurationError(
-                f"candidates: {skills} skills need 1 point or at least {skills + 1}, and a draw, got {points} and {draws}"
+                f"candidates: {skills} skills need 1 point or at least {skills + 1}, and a draw; got {points}, {draws}"
             )
         rng = np.random.default_rng(seed)
         rest = points - 1 - skills

@@ -28,14 +28,15 @@ def test_the_graph_answers_as_torch_does_with_the_same_noise(weights, factor, co
     policy.weights, policy.temperature = weights, factor * policy.composition.alpha
     rows = observations(walk, 1000)
     noise = np.random.default_rng(4).standard_normal((1000, 48, 13)).astype(np.float32)
-    given = rows, torch_policy.composed.weights(weights), policy.temperature
+    w = torch_policy.composed.weights(weights)
+    theirs = torch_policy(rows, w, policy.temperature, torch.from_numpy(noise))
     # Two candidates that are worth the same to the last digit may change places, so a row or two may differ.
-    plain, theirs = policy.answer(rows), torch_policy(*given)
+    plain = policy.answer(rows)
     same = np.abs(plain.action - theirs.action.numpy()).max(axis=1) <= 1e-4
     assert same.sum() >= 998
     np.testing.assert_allclose(plain.value, theirs.value, atol=1e-4)
     np.testing.assert_allclose(plain.disagreement, theirs.disagreement, rtol=1e-4, atol=1e-4)
-    drawn, theirs = policy.answer(rows, noise), torch_policy(*given, torch.from_numpy(noise))
+    drawn = policy.answer(rows, noise)
     same = np.abs(drawn.action - theirs.sampled_action.numpy()).max(axis=1) <= 1e-4
     assert same.sum() >= 998
     np.testing.assert_allclose(drawn.value[same], theirs.sampled_value[same], atol=1e-4)
