@@ -281,10 +281,10 @@ class WeightRamp:
 
     def advance(self, seconds: float) -> Array:
         """Goes on for some time and returns the weights, (N,)."""
-        way = self.target - self.current
-        longest = float(np.abs(way).max())
-        allowed = self.rate * seconds
-        self.current = self.target if longest <= allowed else self.current + way * (allowed / longest)
+        target = self.target  # once: another thread may ask for more in the meantime
+        way = target - self.current
+        longest, allowed = float(np.abs(way).max()), self.rate * seconds
+        self.current = target if longest <= allowed else self.current + way * (allowed / longest)
         return self.current
 
 
