@@ -15,7 +15,10 @@ from robot_rl.commands.policy_files import POLICY
 from robot_rl.errors import ConfigurationError, RunExists
 from robot_rl.make import missing_package
 
+DISTILLED = "distilled.onnx"
+"""Name of the plain policy file in the folder."""
 KINDS = ("conjunction", "or", "gpi")
+"""Those of `policies.composed_q`, which takes torch to import."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -38,6 +41,8 @@ def run(arguments: Sequence[str]) -> int:
     sources = composing.skill_sources(values.runs, values.names)
     skills, replays = zip(*(composing.load_skill(source) for source in sources), strict=True)
     composed = ComposedQ(skills, values.kind)
+    if values.distil is not None:
+        composing.union_of(replays, "a distilled actor")  # refused before anything is written
     correction, settings = None, None
     if values.correct is not None:
         settings = CorrectionSettings(steps=values.correct)
@@ -61,6 +66,10 @@ def run(arguments: Sequence[str]) -> int:
     composing.save(out, composition, correction, report)
     exported = replace(composing.export_composition(out, out / POLICY, policy), path=relative(out / POLICY))
     found = {"folder": relative(out), **report, "export": asdict(exported)}
+    if values.distil is not None:
+        say(f"distilling one actor at these weights, {values.distil:,} steps")
+        plain = composing.distil_policy(policy, composition, replays, values.distil, out / DISTILLED, say)
+        found["distilled"] = asdict(replace(plain, path=relative(out / DISTILLED)))
     if values.json:
         print_json(found)
     else:
@@ -97,6 +106,12 @@ def _parser() -> Parser:
     points = "between the skills' means, the best by Q acts; 1 for the mean of the product, whatever Q says [16]"
     parser.add_argument("--points", type=whole_number(1), default=16, help=points)
     parser.add_argument("--draws", type=whole_number(1), default=48, help="of a sampled action [48]")
+    parser.add_argument(
+        "--distil",
+        type=whole_number(1),
+        metavar="STEPS",
+        help=f"also fit one plain actor to it at these weights, {DISTILLED} in the folder, in so many steps [none]",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where to write it [runs/composed-ROBOT/TIME_KIND]")
     add_json(parser)
     return parser
@@ -128,6 +143,8 @@ def describe(found: Mapping[str, Any]) -> str:
             ),
         ]
     rows.append(("policy file", f"{found['export']['path']}, {found['export']['size'] / 1e3:.0f} kB"))
+    if "distilled" in found:
+        rows.append(("distilled", f"{found['distilled']['path']}, {found['distilled']['size'] / 1e3:.0f} kB, plain"))
     lines = [f"{found['kind']} of {len(found['skills'])} skills, in {found['folder']}", table(rows)]
     if "samplers" in found:
         head = ("sampler", "best action", "+-", "sampled", "+-", "ms in torch")

@@ -17,10 +17,12 @@ import safetensors.torch
 
 from policies.candidates import DRAWS, POINTS, CandidatePolicy, CandidateSettings
 from policies.composed_export import export_composed
+from policies.composed_graph import skill_sizes
 from policies.composed_q import ComposedQ
 from policies.correction import Correction, CorrectionSettings, learn_correction
-from policies.export import ExportReport
-from policies.skills import Skill
+from policies.distillation import DistillationSettings, distil
+from policies.export import ExportReport, export_policy
+from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.learner import Batch
 from robot_rl.commands.configuration import saved_config
 from robot_rl.commands.exporting import find_checkpoint, saved_command
@@ -142,15 +144,15 @@ def observations(replay: Replay | None, count: int) -> np.ndarray | None:
     return None if replay is None else replay.sample(count).observation
 
 
-def union_of(replays: Sequence[Replay | None]) -> Callable[[int], Batch]:
-    """Draws transitions from all replays in equal parts.
+def union_of(replays: Sequence[Replay | None], what: str) -> Callable[[int], Batch]:
+    """Draws transitions from all replays in equal parts; `what` is learnt from them, for the message.
 
     Raises:
         ConfigurationError: there is none.
     """
     known = [replay for replay in replays if replay is not None]
     if not known:
-        raise ConfigurationError("a divergence correction is learnt from the skills' replay, and none of them has one")
+        raise ConfigurationError(f"{what} is learnt from the skills' replay, and none of them has one")
 
     def sample(count: int) -> Batch:
         share = -(-count // len(known))
@@ -167,7 +169,8 @@ def learn(
     progress: Callable[[int, float], None],
 ) -> Correction:
     """A divergence correction from the union of the replays."""
-    return learn_correction(ComposedQ(skills), union_of(replays), settings, progress=progress)
+    sample = union_of(replays, "a divergence correction")
+    return learn_correction(ComposedQ(skills), sample, settings, progress=progress)
 
 
 def new_policy(composition: Composition, skills: Sequence[Skill], correction: Correction | None) -> CandidatePolicy:
@@ -175,6 +178,40 @@ def new_policy(composition: Composition, skills: Sequence[Skill], correction: Co
     composed = ComposedQ(skills, composition.kind, correction)
     settings = CandidateSettings.make(len(skills), composed.action_size, composition.points, composition.draws)
     return CandidatePolicy(composed, settings)
+
+
+def distil_policy(
+    policy: CandidatePolicy,
+    composition: Composition,
+    replays: Sequence[Replay | None],
+    steps: int,
+    out: Path,
+    say: Callable[[str], None],
+) -> ExportReport:
+    """Fits one plain actor to a composed policy at its weights, and writes it as a plain policy file.
+
+    Raises:
+        ConfigurationError: no skill has a replay.
+        CheckFailed: torch and the file differ.
+    """
+    settings = DistillationSettings(steps=steps, hidden_sizes=_widest(policy))
+    weights, temperature = composition.weights, composition.temperature
+    distilled = distil(
+        policy.composed,
+        union_of(replays, "a distilled actor"),
+        temperature,
+        weights,
+        settings,
+        lambda step, loss: say(f"  {step:>7,}  {loss:.4g}"),
+    )
+    skills = policy.composed.skills
+    training = {"distilled_from": [asdict(source) for source in composition.skills], "weights": list(weights)}
+    return export_policy(distilled, skills[0].task, out, training=training, goal_ranges=goal_ranges(skills))
+
+
+def _widest(policy: CandidatePolicy) -> tuple[int, ...]:
+    """The hidden widths of the largest of the skills' actors."""
+    return max((skill_sizes(skill)[1:-1] for skill in policy.composed.skills), key=sum)
 
 
 def save(folder: Path, composition: Composition, correction: Correction | None, report: dict[str, Any]) -> None:

@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+from policies import composed_q
 from policies.composed_runtime import ComposedPolicy
 from policies.runtime import OnnxPolicy
 from robot_rl.cli import main
+from robot_rl.commands import compose
 
 TINY = """
     --steps 150 --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32
@@ -30,7 +32,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def composed(runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("composed") / "both"
-    arguments = ("--weights", "0.25", "0.75", "--correct", "20", "--out", str(folder))
+    arguments = ("--weights", "0.25", "0.75", "--correct", "20", "--distil", "20", "--out", str(folder))
     assert main(["compose", str(runs / "low"), str(runs / "high"), *arguments]) == 0
     return folder
 
@@ -85,6 +87,12 @@ def test_a_composed_folder_is_exported_and_evaluated_like_a_run(composed, tmp_pa
     assert json.loads(capsys.readouterr().out)["episodes"] == 1
 
 
+def test_a_distilled_actor_is_a_plain_policy_that_names_its_skills(composed):
+    contract = OnnxPolicy.load(composed / "distilled.onnx").contract
+    assert [skill["name"] for skill in contract.training["distilled_from"]] == ["low", "high"]
+    assert contract.training["weights"] == [0.25, 0.75]
+
+
 def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
     for name in ("low", "high"):
         shutil.copytree(runs / name, tmp_path / name)
@@ -97,7 +105,10 @@ def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
     shutil.rmtree(tmp_path / "high" / "replay")
     code, line = failed(capsys, "compose", *paths, "--correct", "5", "--out", tmp_path / "more")
     assert code == 2
-    assert "none of them has one" in line
+    assert "a divergence correction is learnt from the skills' replay, and none of them has one" in line
+    code, line = failed(capsys, "compose", *paths, "--distil", "5", "--out", tmp_path / "more")
+    assert "a distilled actor is learnt" in line
+    assert not (tmp_path / "more").exists()
 
 
 def test_a_run_alone_and_one_of_its_checkpoints_are_allowed(runs, tmp_path):
@@ -128,6 +139,10 @@ def test_a_mistake_is_one_line(what, runs, capsys, tmp_path):
     for word in words:
         assert word in line
     assert not (tmp_path / "out").exists()
+
+
+def test_the_flag_knows_every_kind():
+    assert compose.KINDS == composed_q.KINDS
 
 
 def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, capsys, tmp_path):
