@@ -133,7 +133,9 @@ def main() -> None:
     print(f"{result['policy']}, {result['skills']} skills: {report['seconds']:.1f} s, {report['ticks']} ticks")
     stopped, safety = report["stopped"] or "no", report["safety"] or "nothing"
     print(f"  overruns {report['overruns']}, stopped: {stopped}, safety: {safety}")
-    period = report["timing_s"]["period"]
+    period = report["timing_s"].get("period")
+    if period is None:
+        sys.exit("  the policy did not run")
     print(f"  period p50 {1e3 * period['p50']:.2f} ms, p99 {1e3 * period['p99']:.2f} ms")
     low, high = result["least_weight_of_last"], result["greatest_weight_of_last"]
     print(f"  weight of the last skill from {low:.2f} to {high:.2f}, at most {result['greatest_step']:.3f} a tick")
