@@ -29,7 +29,9 @@ demo: $(INSTALLED)  ## Trains Go2 to walk, exports the policy and runs it withou
 	$(BIN)/robot-rl demo
 
 test: $(INSTALLED)  ## Runs all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/hardware --ignore=tests/test_launch.py
+# Over ROS one after the other: real time is too short for two of them at once.
+	$(BIN)/python -m pytest -q tests/hardware tests/test_launch.py
 
 # `make check test` runs the tests once: all of them include the fast ones.
 check: lint $(if $(filter test,$(MAKECMDGOALS)),,fast)  ## ruff, mypy, import contracts and the fast tests
