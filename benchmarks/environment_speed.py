@@ -37,7 +37,7 @@ from robot_rl.tasks import TASKS
 from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_robot import MujocoRobot
 
-TASK_OF = {"go2": "walk", "minitaur": "walk", "dclaw": "turn_valve", "leap_hand": "rotate_cube"}
+TASK_OF = {"go2": "walk", "minitaur": "walk", "dclaw": "turn_valve", "leap_hand": "rotate_cube", "planar_arm": "push"}
 WARM_UP = 20
 """Steps before the saved state, so that feet and objects are in contact."""
 

@@ -19,6 +19,7 @@ from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_robot import MujocoRobot
 
 PAIRS = [("go2", "walk"), ("minitaur", "stand"), ("dclaw", "turn_valve"), ("leap_hand", "rotate_cube")]
+PAIRS += [("planar_arm", "push")]
 EVERY_PAIR = pytest.mark.parametrize(("robot_name", "task_name"), PAIRS)
 
 
