@@ -32,6 +32,7 @@ from policies.contract import (
     unseal,
 )
 from policies.export import (
+    GOLDEN_SLACK,
     ExportReport,
     action_part,
     floats,
@@ -55,8 +56,6 @@ TOLERANCE = 1e-4
 """Largest difference between an action of the file and of torch."""
 SLACK = 8.0
 """Times torch's own distance from float64, where that is more."""
-GOLDEN_SLACK = 100.0
-"""A golden row's choice must be clear by this many times the rounding of what it is chosen by."""
 OBSERVATIONS = 1_000
 BLOCK = 50
 """Observations that are compared at the same weights and temperature."""

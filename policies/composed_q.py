@@ -21,6 +21,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from policies.contract import COMPOSITIONS
 from policies.skills import Skill, check_skills
 from robot_rl.algorithms.energy_policy import lowest_q
 from robot_rl.algorithms.tabular.composition import skill_weights
@@ -29,7 +30,6 @@ from robot_rl.errors import ConfigurationError, UnknownName
 if TYPE_CHECKING:
     from policies.correction import Correction
 
-KINDS = ("conjunction", "or", "gpi")
 LEAST_WEIGHT = 1e-30
 """Stands for a weight of zero under a logarithm."""
 NEVER = -1e30
@@ -91,8 +91,8 @@ class ComposedQ:
             ConfigurationError: the skills do not fit together, or what was asked for makes no sense of them.
         """
         check_skills(skills)
-        if kind not in KINDS:
-            raise UnknownName.of("composition", kind, KINDS)
+        if kind not in COMPOSITIONS:
+            raise UnknownName.of("composition", kind, COMPOSITIONS)
         if correction is not None and kind != "conjunction":
             raise ConfigurationError(f"a divergence correction belongs to the conjunction, not to {kind!r}")
         if kind == "gpi":
@@ -152,7 +152,7 @@ def combine(q: Tensor, weights: Tensor, kind: str, alpha: float) -> Tensor:
     Args:
         q: Q_i, (N, ...), reward units.
         weights: w, (N,).
-        kind: one of KINDS.
+        kind: one of COMPOSITIONS.
         alpha: temperature of OR, reward units per nat.
     """
     w = weights.view(-1, *[1] * (q.dim() - 1))

@@ -17,9 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policies.contract import CompositionPart, Contract, read_policy, unseal
-from policies.matching import check_layout, check_robot
-from policies.runtime import OnnxPolicy, PolicyOutput, PolicyRunner, check_rows, new_session
+from policies.contract import CompositionPart, Contract, read_policy
+from policies.runtime import OnnxPolicy, PolicyFile, PolicyOutput, PolicyRunner, check_rows, new_session
 from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.errors import ConfigurationError, InvalidInput, PolicyError
 from robot_rl.observation import ObservationLayout
@@ -64,7 +63,7 @@ class ComposedOutput(NamedTuple):
     """(...), of the skills under these weights, nats; zero where they agree."""
 
 
-class ComposedPolicy:
+class ComposedPolicy(PolicyFile):
     """A composed policy file, checked and ready. One object serves one thread.
 
     Attributes:
@@ -93,34 +92,6 @@ class ComposedPolicy:
         self.temperature = self.composition.temperature
         self._buffers = self._bound()
         self._check_golden()
-
-    @classmethod
-    def load(
-        cls, path: str | Path, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
-    ) -> ComposedPolicy:
-        """Reads a file and refuses it unless all that it says is true and fits; see `OnnxPolicy.load`."""
-        model, contract = read_policy(path)
-        try:
-            return cls._fitting(model, contract, robot, layout)
-        except PolicyError as error:
-            raise PolicyError(f"{path}: {error}") from error
-
-    @classmethod
-    def from_bytes(
-        cls, content: bytes, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
-    ) -> ComposedPolicy:
-        """The same for the content of a file."""
-        return cls._fitting(*unseal(content), robot, layout)
-
-    @classmethod
-    def _fitting(
-        cls, model: bytes, contract: Contract, robot: RobotSpec | None, layout: ObservationLayout | None
-    ) -> ComposedPolicy:
-        if robot is not None:
-            check_robot(contract, robot)
-        if layout is not None:
-            check_layout(contract.observation, layout)
-        return cls(model, contract)
 
     @property
     def skills(self) -> tuple[str, ...]:
@@ -361,7 +332,7 @@ def load_policy(path: str | Path, robot: RobotSpec | None = None, layout: Observ
     model, contract = read_policy(path)
     kind: type[OnnxPolicy] | type[ComposedPolicy] = OnnxPolicy if contract.composition is None else ComposedPolicy
     try:
-        return kind._fitting(model, contract, robot, layout)
+        return kind.fitting(model, contract, robot, layout)
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from error
 

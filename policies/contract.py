@@ -22,6 +22,8 @@ FORMAT = 1
 """Version of what is written here; a reader refuses any other."""
 COMPOSED_FORMAT = 2
 """Of the policies of several skills, which take more inputs; a reader from before them refuses it too."""
+COMPOSITIONS = ("conjunction", "or", "gpi")
+"""How Q-functions are combined; see `policies.composed_q`."""
 
 CONTRACT_KEY = "robot_rl.contract"
 HASH_KEY = "robot_rl.contract_sha256"
@@ -165,7 +167,7 @@ class CompositionPart:
     """What makes a policy a composed one."""
 
     kind: str
-    """conjunction, or, gpi."""
+    """One of COMPOSITIONS."""
     corrected: bool
     """Whether a learnt divergence correction is subtracted."""
     skills: tuple[SkillPart, ...]

@@ -11,8 +11,9 @@ ONNX Runtime itself is imported at the first load, so that listing or describing
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,57 @@ class Policy(Protocol):
         ...
 
 
-class OnnxPolicy:
+Kind = TypeVar("Kind", bound="PolicyFile")
+
+
+class PolicyFile(ABC):
+    """A policy of either kind: how its file is read, and refused."""
+
+    @abstractmethod
+    def __init__(self, model: bytes, contract: Contract) -> None:
+        """Use `load` or `from_bytes`, which check hashes and what the policy is for."""
+
+    @classmethod
+    def load(
+        cls: type[Kind], path: str | Path, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
+    ) -> Kind:
+        """Reads a policy file and refuses it unless all that it says is true and fits.
+
+        Args:
+            path: of the file.
+            robot: what will run it; joints, limits, gains, home, rate and action map must be those of the contract.
+            layout: of the observations it will be given.
+
+        Raises:
+            ConfigurationError: there is no such file.
+            PolicyError: it is damaged, does not reproduce its golden vectors, or does not fit; says what differs.
+        """
+        model, contract = read_policy(path)
+        try:
+            return cls.fitting(model, contract, robot, layout)
+        except PolicyError as error:
+            raise PolicyError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_bytes(
+        cls: type[Kind], content: bytes, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
+    ) -> Kind:
+        """The same for the content of a file."""
+        return cls.fitting(*unseal(content), robot, layout)
+
+    @classmethod
+    def fitting(
+        cls: type[Kind], model: bytes, contract: Contract, robot: RobotSpec | None, layout: ObservationLayout | None
+    ) -> Kind:
+        """The same for what `read_policy` gave."""
+        if robot is not None:
+            check_robot(contract, robot)
+        if layout is not None:
+            check_layout(contract.observation, layout)
+        return cls(model, contract)
+
+
+class OnnxPolicy(PolicyFile):
     """A policy file, checked and ready. One object serves one thread: it computes in buffers of its own.
 
     Attributes:
@@ -97,44 +148,6 @@ class OnnxPolicy:
         for name, buffer in (("action", self._action), ("command", self._command)):
             self._binding.bind_output(name, "cpu", 0, np.float32, (1, buffer.size), buffer.ctypes.data)
         self._check_golden()
-
-    @classmethod
-    def load(
-        cls, path: str | Path, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
-    ) -> OnnxPolicy:
-        """Reads a policy file and refuses it unless all that it says is true and fits.
-
-        Args:
-            path: of the file.
-            robot: what will run it; joints, limits, gains, home, rate and action map must be those of the contract.
-            layout: of the observations it will be given.
-
-        Raises:
-            ConfigurationError: there is no such file.
-            PolicyError: it is damaged, does not reproduce its golden vectors, or does not fit; says what differs.
-        """
-        model, contract = read_policy(path)
-        try:
-            return cls._fitting(model, contract, robot, layout)
-        except PolicyError as error:
-            raise PolicyError(f"{path}: {error}") from error
-
-    @classmethod
-    def from_bytes(
-        cls, content: bytes, robot: RobotSpec | None = None, layout: ObservationLayout | None = None
-    ) -> OnnxPolicy:
-        """The same for the content of a file."""
-        return cls._fitting(*unseal(content), robot, layout)
-
-    @classmethod
-    def _fitting(
-        cls, model: bytes, contract: Contract, robot: RobotSpec | None, layout: ObservationLayout | None
-    ) -> OnnxPolicy:
-        if robot is not None:
-            check_robot(contract, robot)
-        if layout is not None:
-            check_layout(contract.observation, layout)
-        return cls(model, contract)
 
     def act(self, observation: Array, noise: Array | None = None) -> PolicyOutput:
         """The policy's answer to raw observations.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from robot_rl.training.normalizer import Normalizer
 from robot_rl.training.state import State, copy_into
 
 
-class NetworkLearner:
+class NetworkLearner(ABC):
     """Base of the learners; a subclass adds networks, `actor`, `act` and `update`, see `Learner`.
 
     Attributes:
@@ -39,13 +40,13 @@ class NetworkLearner:
             )
         self._generator = torch.Generator().manual_seed(seed)
 
+    @abstractmethod
     def _modules(self) -> dict[str, nn.Module]:
         """The networks that training changes, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _adams(self) -> dict[str, Adam]:
         """The optimisers, by name."""
-        raise NotImplementedError
 
     def _single_tensors(self) -> dict[str, Tensor]:
         """What is in no network and must be saved too, by name."""

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from policies.contract import COMPOSITIONS
 from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
@@ -17,8 +18,6 @@ from robot_rl.make import missing_package
 
 DISTILLED = "distilled.onnx"
 """Name of the plain policy file in the folder."""
-KINDS = ("conjunction", "or", "gpi")
-"""Those of `policies.composed_q`, which takes torch to import."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -90,7 +89,7 @@ def _parser() -> Parser:
     parser.add_argument("--names", nargs="+", metavar="NAME", help="of the skills [the folders']")
     parser.add_argument(
         "--kind",
-        choices=KINDS,
+        choices=COMPOSITIONS,
         default="conjunction",
         help="conjunction: all at once; or: any of them; gpi: the best policy of several for one task [conjunction]",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("rclpy")
+pytest.importorskip("rclpy", reason="ROS 2 is not installed (extra 'ros')")
 
 JOIN = """
 import sys

@@ -6,11 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from policies import composed_q
 from policies.composed_runtime import ComposedPolicy
 from policies.runtime import OnnxPolicy
 from robot_rl.cli import main
-from robot_rl.commands import compose
 
 TINY = """
     --steps 150 --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32
@@ -139,10 +137,6 @@ def test_a_mistake_is_one_line(what, runs, capsys, tmp_path):
     for word in words:
         assert word in line
     assert not (tmp_path / "out").exists()
-
-
-def test_the_flag_knows_every_kind():
-    assert compose.KINDS == composed_q.KINDS
 
 
 def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, capsys, tmp_path):
