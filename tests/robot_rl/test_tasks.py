@@ -125,12 +125,42 @@ def test_walking_starts_near_home_facing_anywhere():
 
 def test_walking_is_judged_by_its_mean_speed_after_the_first_second():
     speed = np.concatenate([np.zeros(50), np.full(100, 0.5), np.full(100, 0.6)])
-    steps = {"forward_velocity": speed, "lateral_velocity": 0 * speed, "commanded_forward": 0 * speed + 0.6}
+    steps = {"forward_velocity": speed, "lateral_velocity": 0 * speed}
+    steps |= {"commanded_forward": 0 * speed + 0.6, "commanded_lateral": 0 * speed}
     figures = WALK.summarise(steps)
     assert figures["forward_velocity"] == pytest.approx(0.55)
     assert figures["speed_error"] == pytest.approx(0.05 / 0.6)
     assert WALK.success(steps) is True
     assert WALK.success(steps | {"forward_velocity": 0.75 * speed}) is False
+    assert WALK.success(steps | {"lateral_velocity": 0 * speed + 0.2}) is False
+
+
+def test_the_mean_of_two_walking_skills_is_to_walk_at_the_mean_of_their_velocities():
+    # w |v - a|^2 + (1 - w) |v - b|^2 is smallest at v = w a + (1 - w) b, for every w.
+    goal = {"forward": (0.4, 0.4), "lateral": (0.3, 0.3)}
+    skills = [Walk(GO2, WalkSettings(pursue=pursue, **goal)) for pursue in ("forward", "left")]
+    both = Walk(GO2, WalkSettings(pursue="mean", **goal))
+    v_x, v_y = (axis.ravel() for axis in np.meshgrid(np.linspace(-0.1, 0.6, 71), np.linspace(-0.1, 0.6, 71)))
+    velocity = np.stack([v_x, v_y, 0 * v_x], axis=-1)
+    step = step_to(state_of(GO2, base_linear_velocity=velocity), goal=np.array([0.4, 0.3, 0.0, 2.0]))
+    forward, left = (np.asarray(skill.reward_terms()["velocity"].value(step)) for skill in skills)
+    for w in (0.0, 0.25, 0.5, 1.0):
+        best = np.argmax(w * forward + (1.0 - w) * left)
+        np.testing.assert_allclose(velocity[best, :2], [0.4 * w, 0.3 * (1.0 - w)], atol=0.0051)
+    np.testing.assert_allclose(both.reward_terms()["velocity"].value(step), (forward + left) / 2)
+
+
+def test_a_walking_skill_is_judged_by_the_part_it_pursues():
+    task = Walk(GO2, WalkSettings(pursue="left", forward=(0.4, 0.4), lateral=(0.3, 0.3)))
+    goal = np.array([0.4, 0.3, 0.0, 2.0])
+    measured = task.measure(state_of(GO2, base_linear_velocity=np.array([[0.01, 0.29, 0.0]] * 60)), goal)
+    assert task.success(measured) is True
+    assert task.success(measured | {"forward_velocity": np.full(60, 0.4)}) is False
+
+
+def test_an_unknown_part_of_the_walk_is_refused_by_name():
+    with pytest.raises(ConfigurationError, match="pursue.*command, forward, left, mean"):
+        WalkSettings(pursue="backward")
 
 
 # -- stand -------------------------------------------------------------------------------------------------------------
