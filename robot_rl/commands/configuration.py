@@ -31,6 +31,7 @@ from robot_rl.make import (
     make_env,
     make_learner,
     make_task,
+    make_vector_env,
     task_class,
     task_settings_class,
 )
@@ -41,7 +42,6 @@ from robot_rl.task import Task
 
 if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
-    from robot_rl.env import RobotEnv
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
@@ -107,10 +107,13 @@ class TrainingConfig:
         """The learner, new."""
         return make_learner(self.algorithm, self.make_task(), self.algorithm_settings, self.seed)
 
-    def make_env(self, task: Task) -> RobotEnv:
-        """The environment to train in."""
+    def make_env(self, task: Task) -> Any:
+        """The environment to train in, of one robot or of several in step."""
+        seconds = self.trainer["episode_seconds"]
+        if self.robots != 1:
+            return make_vector_env(self.spec(), task, self.robots, time_limit=seconds)
         ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
-        return make_env(self.spec(), task, backend=self.on, ros=ros)
+        return make_env(self.spec(), task, backend=self.on, ros=ros, time_limit=seconds)
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.commands.real_time import train_robot
 from robot_rl.evaluation import Evaluation, evaluate
-from robot_rl.make import make_env, make_vector_env
+from robot_rl.make import make_env
 from robot_rl.settings import from_mapping
 from robot_rl.task import Task
 from robot_rl.training.evaluation import deterministic_evaluation
@@ -99,7 +99,7 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
     if config.real_time:
         return train_robot(run, config, settings, task, yes)
     learner = config.make_learner()
-    env = config.make_env(task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
+    env = config.make_env(task)
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
     evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
     try:

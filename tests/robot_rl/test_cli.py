@@ -11,8 +11,11 @@ import yaml
 
 from robot_rl.cli import main
 from robot_rl.commands import policy_files
+from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS
 from robot_rl.spec import BUILTIN
+from robot_rl.training.metrics import read_metrics
+from robot_rl.training.trainer import TrainerSettings
 
 TINY = """
     --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32 --trainer.log_interval 100
@@ -98,6 +101,18 @@ def test_copies_in_step_train_too(tmp_path):
     arguments = ["train", "stand", "--robot", "go2", "--robots", "2", "--steps", "120", "--out", str(folder)]
     assert main([*arguments, *TINY]) == 0
     assert (folder / "policy.onnx").is_file()
+
+
+@pytest.mark.parametrize("robots", ["1", "2"])
+def test_training_episodes_are_as_long_as_asked_for(robots, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["train", "stand", "--robot", "go2", "--robots", robots, "--steps", "200", "--out", str(folder), *TINY]
+    assert main([*arguments, "--trainer.episode_seconds", "0.4"]) == 0
+    lengths = [line["training/length"] for line in read_metrics(folder / "metrics.jsonl") if "training/length" in line]
+    assert lengths
+    assert max(lengths) <= 20  # 0.4 s at 50 Hz
+    with pytest.raises(ConfigurationError, match="episode_seconds must be positive, got 0"):
+        TrainerSettings(episode_seconds=0.0)
 
 
 def test_export_writes_a_file_that_evaluate_runs(run, tmp_path, capsys):

@@ -323,7 +323,7 @@ def test_a_skill_is_paid_by_the_distance_from_its_line_on_either_side_and_by_no_
     task, across = PUSH[axes], np.eye(2)[index]
     assert term(task, axes, pushed(LINES)) == pytest.approx(1.0)
     for side in (1.0, -1.0):
-        assert term(task, axes, pushed(LINES + side * task.near * across)) == pytest.approx(np.exp(-1.0))
+        assert term(task, axes, pushed(LINES + side * task.near * across)) == pytest.approx(0.5)
         assert term(task, axes, pushed(LINES + side * 0.2 * (1 - across))) == pytest.approx(1.0)
     other = {"x": "y", "y": "x"}[axes]
     assert term(task, other, pushed(LINES)) == 0.0
