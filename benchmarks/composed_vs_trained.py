@@ -70,7 +70,9 @@ VELOCITIES = {"forward": [0.4, 0.4], "lateral": [0.4, 0.4]}
 """m/s, of the skills of `walk`."""
 PROBLEMS = {
     "pusher": Problem("planar_arm", "push", {"x": {"axes": "x"}, "y": {"axes": "y"}}, {"axes": "both"}),
-    "reach": Problem("planar_arm", "reach", {"left": {"prefer": "left"}, "right": {"prefer": "right"}}, {"prefer": "both"}),
+    "reach": Problem(
+        "planar_arm", "reach", {side: {"prefer": side} for side in ("left", "right")}, {"prefer": "both"}
+    ),
     "walk": Problem(
         "go2",
         "walk",

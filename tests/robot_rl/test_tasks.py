@@ -159,7 +159,7 @@ def test_a_walking_skill_is_judged_by_the_part_it_pursues():
 
 
 def test_an_unknown_part_of_the_walk_is_refused_by_name():
-    with pytest.raises(ConfigurationError, match="pursue.*command, forward, left, mean"):
+    with pytest.raises(ConfigurationError, match=r"pursue.*command, forward, left, mean"):
         WalkSettings(pursue="backward")
 
 
