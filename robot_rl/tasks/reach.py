@@ -29,7 +29,7 @@ class ReachSettings:
 
     prefer: str = "both"
     """left: the left place is worth 1, the right one costs a half; right: the other way round; both: their mean."""
-    middle: float = 0.5
+    middle: float = 0.43
     """What the place in the middle is worth, to all of them."""
     start_noise: float = 1.2
     """rad, largest displacement of a joint from home at the start of an episode."""
@@ -104,7 +104,7 @@ class Reach(Task):
             "left": at("left", left),
             "middle": at("middle", self.settings.middle),
             "right": at("right", right),
-            "speed": RewardTerm(-0.005, speed),
+            "speed": RewardTerm(-0.05, speed),
         }
 
     def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:
