@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 
 from policies.composed_q import LEAST_WEIGHT, ComposedQ, log_affinity, product_of_gaussians
+from policies.draws import Draws, strata
+from policies.energy_candidates import draw_around, energy_disagreement, particles, points_of
 from robot_rl.algorithms.distributions import HALF_LOG_2_PI, log_one_minus_tanh_squared
 from robot_rl.errors import ConfigurationError
 
@@ -33,8 +35,6 @@ EMPHASIS = 1e4
 """By how much one skill counts more than the others in the point that stands for its mean."""
 SPREAD = 2.5
 """Standard deviation of the logarithms of g at the points between."""
-PHASE = 0.381966
-"""Where in each stratum it is decided whose draw it is; no fraction, so that no weights lie on a border."""
 LEAST_PROBABILITY = 1e-6
 """Keeps the Gumbel noise finite."""
 
@@ -60,7 +60,7 @@ class CandidateSettings(NamedTuple):
     """The constants of the candidates; they are part of a composed policy's file."""
 
     share: Tensor
-    """g, > 0, (H, N, d)."""
+    """g, > 0, (H, N, d); of no use to energy-based skills, whose points are their samplers' draws."""
     noise: Tensor
     """Standard normal, (K, d + 1): for d entries of an action, and one for the choice; used where none is given."""
 
@@ -97,15 +97,6 @@ class CandidateSettings(NamedTuple):
         return cls(*(torch.from_numpy(part.astype(np.float32)) for part in (share, noise)))
 
 
-class Draws(NamedTuple):
-    """Draws with the density that they came from."""
-
-    u: Tensor
-    """Pre-tanh actions, (B, K, d)."""
-    log_density: Tensor
-    """log q(u) of the mixture, with respect to du, (B, K)."""
-
-
 def points_between(mean: Tensor, log_std: Tensor, weights: Tensor, share: Tensor) -> Tensor:
     """u_h of the module's head, (B, H, d), for Gaussians (N, B, d), weights (N,) and shares (H, N, d)."""
     weighted = weights.view(-1, 1, 1) * torch.exp(-2.0 * log_std)  # w_i / v_i, (N, B, d)
@@ -114,16 +105,8 @@ def points_between(mean: Tensor, log_std: Tensor, weights: Tensor, share: Tensor
 
 
 def stratified(weights: Tensor, count: int) -> Tensor:
-    """Which component each of K draws is from, (K, 1 + N) of zeros and ones: the product first, then the skills.
-
-    The strata have fixed places, so that the same noise moves smoothly with the weights.
-    """
-    first = torch.full((1,), PRODUCT_SHARE)
-    border = torch.cumsum(torch.cat([first, (1.0 - PRODUCT_SHARE) * weights]), dim=0)  # (1 + N,)
-    place = (torch.arange(count) + PHASE) / count  # (K,)
-    before = (place[:, None] < border).to(weights.dtype)  # 1 from the draw's own component on
-    before[:, -1] = 1.0
-    return torch.diff(before, dim=1, prepend=torch.zeros(count, 1, dtype=weights.dtype))
+    """Which component each of K draws is from, (K, 1 + N) of zeros and ones: the product first, then the skills."""
+    return strata(torch.cat([weights.new_full((1,), PRODUCT_SHARE), (1.0 - PRODUCT_SHARE) * weights]), count)
 
 
 def draw(mean: Tensor, log_std: Tensor, weights: Tensor, noise: Tensor) -> Draws:
@@ -194,15 +177,25 @@ def ranked(
     """The candidates for raw observations (B, O); `noise` (B or 1, K, d + 1), None for the one in the settings."""
     noise = settings.noise[None] if noise is None else noise
     seen = composed.normalized(observation)
-    mean, log_std = composed.gaussians(seen)  # (N, B, d)
-    points = torch.tanh(points_between(mean, log_std, weights, settings.share))  # (B, H, d)
-    draws = draw(mean, log_std, weights, noise[..., :-1])
-    actions = torch.tanh(draws.u)  # (B, K, d)
-    q = composed.q(seen, torch.cat([points, actions], dim=1), weights)  # (B, H + K)
+    if composed.energies:
+        known = particles(composed, seen)  # (B, N, P, d)
+        points, draws = points_of(known, weights), draw_around(known, weights, noise[..., :-1])
+    else:
+        mean, log_std = composed.gaussians(seen)  # (N, B, d)
+        points = points_between(mean, log_std, weights, settings.share)
+        draws = draw(mean, log_std, weights, noise[..., :-1])
+    points, actions = torch.tanh(points), torch.tanh(draws.u)  # (B, H, d), (B, K, d)
+    candidates = torch.cat([points, actions], dim=1)  # (B, H + K, d)
+    skill_q = composed.skill_q(seen, candidates)  # (N, B, H + K)
+    q = composed.combined(skill_q, seen, candidates, weights)  # (B, H + K)
     points_q, draws_q = q.split([points.shape[1], actions.shape[1]], dim=1)
     log_weight = log_importance(draws_q, draws, temperature)
     score = log_weight + gumbel(noise[..., -1])
-    return Ranked(points, points_q, actions, draws_q, log_weight, score, -log_affinity(mean, log_std, weights))
+    if composed.energies:
+        apart = energy_disagreement(skill_q[..., points.shape[1] :], composed.alpha, weights, draws)
+    else:
+        apart = -log_affinity(mean, log_std, weights)
+    return Ranked(points, points_q, actions, draws_q, log_weight, score, apart)
 
 
 class Chooses(Protocol):
@@ -222,6 +215,12 @@ class CandidatePolicy:
         """Args: composed: what is acted on; settings: of the candidates, drawn with seed 0 by default."""
         self.composed = composed
         self.settings = settings or CandidateSettings.make(len(composed.skills), composed.action_size)
+
+    @property
+    def points(self) -> int:
+        """Among how many the deterministic action is chosen."""
+        energies = self.composed.energies
+        return sum(len(actor.candidates) for actor in energies) if energies else len(self.settings.share)
 
     @torch.no_grad()
     def __call__(

@@ -100,7 +100,6 @@ def export_composed(
     tests = test_observations(first.normalizer, observations)
     tests = tests[np.random.default_rng(3).permutation(len(tests))[:OBSERVATIONS]]
     golden, more = _golden(reference, tests, chosen, temperature)
-    share, noise = settings
     contract = Contract(
         name=name or f"{spec.name}-{'+'.join(skill.name for skill in composed.skills)}",
         robot=robot_part(spec),
@@ -122,8 +121,8 @@ def export_composed(
             weights=floats(chosen),
             temperature=temperature,
             alpha=composed.alpha,
-            points=len(share),
-            draws=len(noise),
+            points=policy.points,
+            draws=len(settings.noise),
             report=plain(report or {}),
             golden=more,
         ),
@@ -318,7 +317,9 @@ def _skill_part(skill: Skill) -> SkillPart:
 
 
 def _network(composed: ComposedQ) -> Network:
-    modules: list[Any] = [module for skill in composed.skills for module in (skill.actor, skill.critics)]
+    modules: list[Any] = [skill.critics for skill in composed.skills]
+    # An energy-based actor holds the critics too.
+    modules += [getattr(skill.actor, "sampler", skill.actor) for skill in composed.skills]
     if composed.correction is not None:
         modules.append(composed.correction.critics)
     parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())

@@ -208,7 +208,7 @@ class ComposedPolicy(PolicyFile):
                 "value": (single.value, more.value[row]),
                 "sampled_value": (sampled.value, more.sampled_value[row]),
                 "effective_sample_size": (sampled.effective_sample_size, more.effective_sample_size[row]),
-                "disagreement": (single.disagreement, more.disagreement[row]),
+                "disagreement": (sampled.disagreement, more.disagreement[row]),
             }
             for name, (ours, theirs) in (pairs | figures).items():
                 wanted = np.asarray(theirs)

@@ -40,6 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     sources = composing.skill_sources(values.runs, values.names)
     skills, replays = zip(*(composing.load_skill(source) for source in sources), strict=True)
     composed = ComposedQ(skills, values.kind)
+    if values.correct is not None and composed.energies:
+        raise ConfigurationError(f"--correct is for Gaussian skills, not for those of {skills[0].algorithm!r}")
     if values.distil is not None:
         composing.union_of(replays, "a distilled actor")  # refused before anything is written
     correction, settings = None, None

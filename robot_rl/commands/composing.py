@@ -176,6 +176,10 @@ def learn(
 def new_policy(composition: Composition, skills: Sequence[Skill], correction: Correction | None) -> CandidatePolicy:
     """The policy of a composition."""
     composed = ComposedQ(skills, composition.kind, correction)
+    if composed.energies and composition.points != POINTS:
+        raise ConfigurationError(
+            f"--points is for Gaussian skills; those of {skills[0].algorithm!r} choose among their own candidates"
+        )
     settings = CandidateSettings.make(len(skills), composed.action_size, composition.points, composition.draws)
     return CandidatePolicy(composed, settings)
 

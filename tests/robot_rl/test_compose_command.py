@@ -91,6 +91,25 @@ def test_a_distilled_actor_is_a_plain_policy_that_names_its_skills(composed):
     assert contract.training["weights"] == [0.25, 0.75]
 
 
+def test_skills_of_soft_q_learning_are_composed_too_and_need_no_correction_nor_points(tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "both"
+    tiny = [word.replace("--sac.", "--soft_q.") for word in TINY]
+    assert main(["train", "stand", "--robot", "go2", "--algorithm", "soft_q", "--out", str(run), *tiny]) == 0
+    skills = str(sorted((run / "checkpoints").glob("0*"))[0]), str(run), "--names", "early", "late"
+    assert main(["compose", *skills, "--weights", "0.25", "0.75", "--distil", "20", "--out", str(out)]) == 0
+    assert "disagreement" in capsys.readouterr().out
+    policy, own = ComposedPolicy.load(out / "policy.onnx"), OnnxPolicy.load(run / "policy.onnx")
+    policy.weights = [0.0, 1.0]
+    rows = np.random.default_rng(0).standard_normal((100, policy.contract.observation.size)).astype(np.float32)
+    same = np.abs(policy.act(rows).action - own.act(rows).action).max(axis=1) <= 1e-4
+    assert same.mean() > 0.98  # two candidates may be worth the same to the last digit
+    for flag, words in (("--correct", "--correct is for Gaussian skills"), ("--points", "--points is for Gaussian")):
+        code, line = failed(capsys, "compose", *skills, "--out", tmp_path / "more", flag, "4")
+        assert code == 2
+        assert words in line
+        assert not (tmp_path / "more").exists()
+
+
 def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
     for name in ("low", "high"):
         shutil.copytree(runs / name, tmp_path / name)
