@@ -25,7 +25,9 @@ from torch import Tensor
 from policies.composed_q import LEAST_WEIGHT, ComposedQ, log_affinity, product_of_gaussians
 from policies.draws import Draws, strata
 from policies.energy_candidates import draw_around, energy_disagreement, particles, points_of
+from policies.refinement import refine
 from robot_rl.algorithms.distributions import HALF_LOG_2_PI, log_one_minus_tanh_squared
+from robot_rl.algorithms.soft_value import kernel_width
 from robot_rl.errors import ConfigurationError
 
 POINTS, DRAWS = 16, 48
@@ -63,10 +65,12 @@ class CandidateSettings(NamedTuple):
     """g, > 0, (H, N, d); of no use to energy-based skills, whose points are their samplers' draws."""
     noise: Tensor
     """Standard normal, (K, d + 1): for d entries of an action, and one for the choice; used where none is given."""
+    refinement: int = 0
+    """Steps up the gradient of Q_w from the best of the points; see `policies.refinement`."""
 
     @classmethod
     def make(
-        cls, skills: int, actions: int, points: int = POINTS, draws: int = DRAWS, seed: int = 0
+        cls, skills: int, actions: int, points: int = POINTS, draws: int = DRAWS, seed: int = 0, refinement: int = 0
     ) -> CandidateSettings:
         """Draws them.
 
@@ -76,6 +80,7 @@ class CandidateSettings(NamedTuple):
             points: number H of points between the skills' means; 1 for the product's mean alone, or at least N + 1.
             draws: number K of draws.
             seed: of the generator.
+            refinement: steps up the gradient of Q_w from the best of the points.
 
         Raises:
             ConfigurationError: too few.
@@ -94,7 +99,8 @@ class CandidateSettings(NamedTuple):
             share[skills + 1 : skills + 1 + whole] = np.exp(SPREAD * rng.standard_normal((whole, skills, 1)))
             share[skills + 1 + whole :] = np.exp(SPREAD * rng.standard_normal((rest - whole, skills, actions)))
         noise = rng.standard_normal((draws, actions + 1))
-        return cls(*(torch.from_numpy(part.astype(np.float32)) for part in (share, noise)))
+        constants = [torch.from_numpy(part.astype(np.float32)) for part in (share, noise)]
+        return cls(constants[0], constants[1], refinement)
 
 
 def points_between(mean: Tensor, log_std: Tensor, weights: Tensor, share: Tensor) -> Tensor:
@@ -152,6 +158,8 @@ class Ranked(NamedTuple):
 
     points: Tensor
     """Actions, (B, H, d)."""
+    points_u: Tensor
+    """The same before the tanh, (B, H, d)."""
     points_q: Tensor
     """Q_w of each, (B, H); the highest is the deterministic action."""
     draws: Tensor
@@ -164,6 +172,8 @@ class Ranked(NamedTuple):
     """log weight + Gumbel noise, (B, K); the highest is the sampled action."""
     disagreement: Tensor
     """(B,)."""
+    scale: Tensor
+    """How far the skills' own draws spread before the tanh, (B, d)."""
 
 
 def ranked(
@@ -179,12 +189,14 @@ def ranked(
     seen = composed.normalized(observation)
     if composed.energies:
         known = particles(composed, seen)  # (B, N, P, d)
-        points, draws = points_of(known, weights), draw_around(known, weights, noise[..., :-1])
+        points_u, draws = points_of(known, weights), draw_around(known, weights, noise[..., :-1])
+        scale = (weights[:, None] * kernel_width(known)[:, :, 0]).sum(dim=1)
     else:
         mean, log_std = composed.gaussians(seen)  # (N, B, d)
-        points = points_between(mean, log_std, weights, settings.share)
+        points_u = points_between(mean, log_std, weights, settings.share)
+        scale = product_of_gaussians(mean, log_std, weights)[1].exp()
         draws = draw(mean, log_std, weights, noise[..., :-1])
-    points, actions = torch.tanh(points), torch.tanh(draws.u)  # (B, H, d), (B, K, d)
+    points, actions = torch.tanh(points_u), torch.tanh(draws.u)  # (B, H, d), (B, K, d)
     candidates = torch.cat([points, actions], dim=1)  # (B, H + K, d)
     skill_q = composed.skill_q(seen, candidates)  # (N, B, H + K)
     q = composed.combined(skill_q, seen, candidates, weights)  # (B, H + K)
@@ -195,7 +207,7 @@ def ranked(
         apart = energy_disagreement(skill_q[..., points.shape[1] :], composed.alpha, weights, draws)
     else:
         apart = -log_affinity(mean, log_std, weights)
-    return Ranked(points, points_q, actions, draws_q, log_weight, score, apart)
+    return Ranked(points, points_u, points_q, actions, draws_q, log_weight, score, apart, scale)
 
 
 class Chooses(Protocol):
@@ -237,11 +249,23 @@ class CandidatePolicy:
         found = ranked(self.composed, self.settings, observation, weights, temperature, noise)
         rows = torch.arange(len(observation))
         best, taken = found.points_q.argmax(dim=1), found.score.argmax(dim=1)
+        action, value = found.points[rows, best], found.points_q[rows, best]
+        if self.settings.refinement:
+            action, value = self._refined(observation, found, best, weights, temperature)
         return Choice(
-            found.points[rows, best],
+            action,
             found.draws[rows, taken],
-            found.points_q[rows, best],
+            value,
             found.draws_q[rows, taken],
             effective_sample_size(found.log_weight),
             found.disagreement,
         )
+
+    def _refined(
+        self, observation: np.ndarray, found: Ranked, best: Tensor, weights: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """Action (B, d) and its Q_w (B,) after the steps from the points of index `best`, (B,)."""
+        composed, steps = self.composed, self.settings.refinement
+        seen, start = composed.normalized(observation), found.points_u[torch.arange(len(best)), best][:, None]
+        action = torch.tanh(refine(composed, seen, start, found.scale, weights, temperature, steps))  # (B, 1, d)
+        return action[:, 0], composed.q(seen, action, weights)[:, 0]

@@ -22,6 +22,7 @@ from torch import Tensor
 from policies.actors import sampler_sizes
 from policies.candidates import LEAST_PROBABILITY, PRODUCT_SHARE, CandidatePolicy
 from policies.composed_energy_graph import disagreement_of_energies, energy_proposals
+from policies.composed_gradient import Ascent
 from policies.composed_q import LEAST_WEIGHT, NEVER
 from policies.draws import PHASE
 from policies.graph import Graph, action_map, linear_layers, normalize, value
@@ -83,6 +84,8 @@ class Nodes:
         self.skills = len(self.composed.skills)
         self.points, (self.draws, width) = policy.points, policy.settings.noise.shape
         self.noise_width = width - 1
+        self.known: dict[str, str] = {}
+        """By critic, the first layer's part that does not depend on the action, (B, H)."""
 
     def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
         return self.graph.constant(name, value, dtype)
@@ -125,8 +128,20 @@ class Nodes:
         if self.composed.energies:
             disagreement_of_energies(self, log_density)
         score = self._scores(log_density)
-        self._choose("points_q", "points_q", points, "action", "value")
+        if self.settings.refinement:
+            best = node("ArgMax", ["points_q"], "best_point", axis=1, keepdims=1)  # (B, 1)
+            start = node("GatherND", [between, best], "refine_start", batch_dims=1)  # (B, d)
+            Ascent(self).write(start, self._scale(), "action", "value")
+        else:
+            self._choose("points_q", "points_q", points, "action", "value")
         self._choose(score, "draws_q", draws, "sampled_action", "sampled_value")
+
+    def _scale(self) -> str:
+        """How far the skills' own draws spread before the tanh, (B, d)."""
+        if not self.composed.energies:
+            return self.node("Exp", ["product_log_std"], "product_std")
+        rows = self.node("Squeeze", ["width", self.axes(2)], "width_rows")  # (B, N, d)
+        return self.sum(self.node("Mul", [rows, "weight_column"], "weighted_width"), 1, "mean_width")
 
     def _observations(self) -> list[str]:
         """Normalised for each skill; those that normalise alike share it."""
@@ -308,6 +323,7 @@ class Nodes:
                     "MatMul", [beside, self.constant(f"{name}_beside", weight[size:start])], f"{name}_beside_part"
                 )
                 known = node("Add", [known, row], f"{name}_known")
+            self.known[name] = known
             acted = node("MatMul", [actions, self.constant(f"{name}_action_weight", weight[start:])], f"{name}_action")
             x = node("Add", [acted, self.unsqueeze(known, 1, f"{name}_known_each")], f"{name}_linear_0")  # (B, K, H)
             x = self._hidden(name, critics, c, 0, x)

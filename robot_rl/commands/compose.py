@@ -56,6 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         temperature=values.temperature or composed.alpha,
         points=values.points,
         draws=values.draws,
+        refine=values.refine,
         correction=None if settings is None else asdict(settings),
     )
     policy = composing.new_policy(composition, skills, correction)
@@ -106,6 +107,8 @@ def _parser() -> Parser:
     )
     points = "between the skills' means, the best by Q acts; 1 for the mean of the product, whatever Q says [16]"
     parser.add_argument("--points", type=whole_number(1), default=16, help=points)
+    refine = "move the best point up the gradient of Q in so many steps, not far from the skills' own actions [none]"
+    parser.add_argument("--refine", type=whole_number(1), default=0, metavar="STEPS", help=refine)
     parser.add_argument("--draws", type=whole_number(1), default=48, help="of a sampled action [48]")
     parser.add_argument(
         "--distil",

@@ -59,6 +59,8 @@ class Composition:
     """Reward units per nat."""
     points: int = POINTS
     draws: int = DRAWS
+    refine: int = 0
+    """Steps up the gradient of Q."""
     correction: dict[str, Any] | None = None
     """Settings of its learning; None for none."""
     versions: dict[str, str] = field(default_factory=versions)
@@ -180,8 +182,8 @@ def new_policy(composition: Composition, skills: Sequence[Skill], correction: Co
         raise ConfigurationError(
             f"--points is for Gaussian skills; those of {skills[0].algorithm!r} choose among their own candidates"
         )
-    settings = CandidateSettings.make(len(skills), composed.action_size, composition.points, composition.draws)
-    return CandidatePolicy(composed, settings)
+    sizes = {"points": composition.points, "draws": composition.draws, "refinement": composition.refine}
+    return CandidatePolicy(composed, CandidateSettings.make(len(skills), composed.action_size, **sizes))
 
 
 def distil_policy(

@@ -71,7 +71,7 @@ def test_the_report_holds_what_was_measured_over_the_replay(composed):
     alpha, apart = np.prod(list(report["alpha"].values())) ** 0.5, report["disagreement_nats"]["mean"]
     assert report["bound"]["mean"] == pytest.approx(alpha * 0.99 / 0.01 * apart, rel=1e-3)
     assert 1 <= report["effective_sample_size"]["median"] <= 48
-    assert set(report["samplers"]) == {"product", "candidates", "svgd", "mala", "cem", "reference"}
+    assert set(report["samplers"]) == {"product", "candidates", "svgd", "mala", "cem", "mppi", "reference"}
     assert set(report["overlap"]) == {"low", "high"}
 
 
@@ -130,8 +130,11 @@ def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
 
 def test_a_run_alone_and_one_of_its_checkpoints_are_allowed(runs, tmp_path):
     checkpoint = sorted((runs / "low" / "checkpoints").glob("0*"))[0]
-    arguments = ("--names", "early", "late", "--out", str(tmp_path / "a"))
+    arguments = ("--names", "early", "late", "--refine", "2", "--out", str(tmp_path / "a"))
     assert main(["compose", str(checkpoint), str(runs / "low"), *arguments]) == 0
+    assert ComposedPolicy.load(tmp_path / "a" / "policy.onnx").composition.refinement == 2
+    assert main(["export", str(tmp_path / "a"), "--out", str(tmp_path / "again.onnx")]) == 0
+    assert ComposedPolicy.load(tmp_path / "again.onnx").composition.refinement == 2
     assert main(["compose", str(runs / "low"), "--out", str(tmp_path / "b")]) == 0
     assert ComposedPolicy.load(tmp_path / "b" / "policy.onnx").weights.tolist() == [1.0]
 
