@@ -20,6 +20,7 @@ from policies.candidates import CandidatePolicy, effective_sample_size, ranked
 from policies.composed_q import ComposedQ, log_affinity
 from policies.energy_candidates import particles
 from policies.samplers import compare_samplers
+from policies.skills import goals_apart
 
 Array = NDArray[np.floating]
 
@@ -66,7 +67,7 @@ def composition_report(
         "alpha": dict(zip(names, composed.alphas, strict=True)),
         "observations": {name: 0 if rows is None else len(rows) for name, rows in zip(names, replays, strict=True)},
     }
-    warnings = [
+    warnings = goals_apart(composed.skills) + [
         f"skill {name!r} has no replay: nothing is known of how it fits the others where it has been"
         for name, rows in zip(names, replays, strict=True)
         if rows is None or len(rows) == 0

@@ -149,6 +149,26 @@ def goal_ranges(skills: Sequence[Skill]) -> dict[str, tuple[float, float]]:
     return ranges
 
 
+def goals_apart(skills: Sequence[Skill]) -> list[str]:
+    """A sentence for every component of the goal that the skills saw in different ranges."""
+    found = []
+    for label in skills[0].task.goal_labels:
+        seen = {skill.name: getattr(skill.task, "goal_ranges", {}).get(label) for skill in skills}
+        if len({None if pair is None else tuple(map(float, pair)) for pair in seen.values()}) > 1:
+            ranges = ", ".join(f"{_range(pair)} for {name!r}" for name, pair in seen.items())
+            found.append(
+                f"the skills are all asked for one goal, but saw {label!r} in different ranges: {ranges}; outside of "
+                "its own a skill is guessing"
+            )
+    return found
+
+
+def _range(pair: tuple[float, float] | None) -> str:
+    if pair is None:
+        return "an unknown one"
+    return f"{pair[0]:g}" if pair[0] == pair[1] else f"{pair[0]:g} to {pair[1]:g}"
+
+
 def _difference(ours: Any, theirs: Any, where: str) -> tuple[str, str, str] | None:
     """The first place where two nested values differ: its name, and both values as text."""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
