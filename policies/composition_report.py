@@ -159,9 +159,10 @@ def _overlap(known: Mapping[str, Array], normalizer: Any) -> dict[str, dict[str,
     """Which share of each skill's observations lies as near to another's as that one's lie to each other.
 
     Near is within the 95th percentile of the other's distances to its own nearest neighbour: two halves of one replay
-    overlap by about 0.95.
+    overlap by about 0.95. From a small replay some observations are drawn twice, at no distance from each other; each
+    counts once.
     """
-    rows = {name: torch.from_numpy(normalizer(values)).double() for name, values in known.items()}
+    rows = {name: torch.from_numpy(normalizer(np.unique(values, axis=0))).double() for name, values in known.items()}
     shares: dict[str, dict[str, float]] = {name: {} for name in rows}
     for other, theirs in rows.items():
         own = torch.cdist(theirs, theirs).fill_diagonal_(torch.inf).amin(dim=1)

@@ -42,8 +42,9 @@ def run(arguments: Sequence[str]) -> int:
     composed = ComposedQ(skills, values.kind)
     if values.correct is not None and composed.energies:
         raise ConfigurationError(f"--correct is for Gaussian skills, not for those of {skills[0].algorithm!r}")
-    if values.distil is not None:
-        composing.union_of(replays, "a distilled actor")  # refused before anything is written
+    for steps, what in ((values.correct, "a divergence correction"), (values.distil, "a distilled actor")):
+        if steps is not None:
+            composing.union_of(replays, what)  # refused before anything is learnt or written
     correction, settings = None, None
     if values.correct is not None:
         settings = CorrectionSettings(steps=values.correct)

@@ -26,7 +26,7 @@ from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.learner import Batch
 from robot_rl.commands.configuration import saved_config
 from robot_rl.commands.exporting import find_checkpoint, saved_command
-from robot_rl.commands.policy_files import COMPOSITION, is_run
+from robot_rl.commands.policy_files import COMPOSITION, is_composition, is_run
 from robot_rl.errors import ConfigurationError, StorageError
 from robot_rl.make import make_learner
 from robot_rl.settings import from_mapping
@@ -97,6 +97,8 @@ def skill_sources(given: Sequence[str], names: Sequence[str] | None = None) -> t
         path = Path(text)
         inside = (path / "manifest.json").is_file()
         run = path.parent.parent if inside else path
+        if is_composition(path):
+            raise ConfigurationError(f"{text} is composed already; compose the runs that its {COMPOSITION} names")
         if not is_run(run):
             raise ConfigurationError(f"{text} is not a run: it has no config.json")
         found.append((run, find_checkpoint(run, path.name if inside else None).name))

@@ -53,6 +53,8 @@ def test_two_halves_of_one_replay_overlap_and_two_places_do_not(skills):
     found = report(skills, [here[:400], here[400:]])
     for name, other in (("skill 0", "skill 1"), ("skill 1", "skill 0")):
         assert found["overlap"][name][other] > 0.85
+    twice = report(skills, [np.tile(here[:200], (2, 1)), np.tile(here[400:600], (2, 1))])
+    assert twice["overlap"] == report(skills, [here[:200], here[400:600]])["overlap"]
     apart = report(skills, [observations(0), observations(1, shift=7.0)])
     assert apart["overlap"]["skill 0"]["skill 1"] < 0.05
     assert any("the replay of 'skill 0' hardly overlaps that of 'skill 1'" in line for line in apart["warnings"])

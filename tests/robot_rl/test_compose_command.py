@@ -143,7 +143,10 @@ MISTAKES = {
     "weights that do not sum to one": (("--weights", "0.5", "0.6"), ["sum 1.1"]),
     "a negative weight": (("--weights", "-0.5", "1.5"), [">= 0"]),
     "weights that are no numbers": (("--weights", "nan", "0.5"), ["weights"]),
-    "too few weights": (("--weights", "1"), ["2 skills need as many weights"]),
+    "too few weights": (("--weights", "1"), ["2 skills need as many weights, got 1"]),
+    "too many weights": (("--weights", ".2", ".3", ".5"), ["2 skills need as many weights, got 3"]),
+    "too few points": (("--points", "2"), ["1 point or at least 3"]),
+    "no steps of refinement": (("--refine", "0"), ["--refine", "at least 1"]),
     "temperature zero": (("--temperature", "0"), ["--temperature", "above 0"]),
     "too few names": (("--names", "one"), ["2 skills need as many names, got 1"]),
     "a kind that does not exist": (("--kind", "and"), ["--kind", "conjunction"]),
@@ -163,6 +166,13 @@ def test_a_mistake_is_one_line(what, runs, capsys, tmp_path):
 
 def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, capsys, tmp_path):
     assert "is not a run" in failed(capsys, "compose", tmp_path, runs / "low")[1]
+    assert "is composed already; compose the runs" in failed(capsys, "compose", composed, runs / "low")[1]
+    assert "names of their own, got: low, low" in failed(capsys, "compose", runs / "low", runs / "low")[1]
+    code, line = failed(capsys, "compose", runs / "low", "--weights", "0.5")
+    assert (code, "got [0.5] with sum 0.5" in line) == (2, True)
+    for weights, words in ((("0.5", "0.6"), "sum 1.1"), (("nan", "1"), "nan"), (("1",), "got 1: [1.0]")):
+        code, line = failed(capsys, "evaluate", composed, "--weights", *weights)
+        assert (code, words in line) == (2, True), line
     assert "exists already" in failed(capsys, "compose", runs / "low", runs / "high", "--out", composed)[1]
     code, line = failed(capsys, "evaluate", runs / "low", "--weights", "1", "0")
     assert code == 2
