@@ -14,7 +14,7 @@ from robot_rl.tasks import rewards
 from robot_rl.tasks.push import Push, PushSettings
 from robot_rl.tasks.rotate_cube import RotateCube
 from robot_rl.tasks.stand import Stand
-from robot_rl.tasks.turn_valve import TurnValve
+from robot_rl.tasks.turn_valve import TurnValve, TurnValveSettings
 from robot_rl.tasks.walk import Walk, WalkSettings
 from sim.mujoco_robot import MujocoRobot
 
@@ -28,6 +28,7 @@ def state_of(spec, *, attitude=None, **readings):
         "joint_position": spec.home,
         "joint_velocity": np.zeros(spec.joints),
         "joint_effort": np.zeros(spec.joints),
+        "applied": spec.home,
     }
     if spec.base == "floating":
         rest["orientation_xyzw"] = (attitude or Rotation.identity()).as_quat()
@@ -219,12 +220,60 @@ def test_turning_a_valve_costs_speed_and_leaving_home():
 
 
 def test_a_valve_episode_succeeds_by_where_it_ends():
-    steps = {"angle_error_rad": np.array([2.0, 0.1, 0.2])}
+    steps = {"angle_error_rad": np.array([2.0, 0.1, 0.2]), "effort_share": np.array([0.3, 0.0, 0.4])}
     assert VALVE.success(steps) is True
     assert VALVE.success({"angle_error_rad": np.array([2.0, 0.1, 0.3])}) is False
     figures = VALVE.summarise(steps)
     assert figures["final_angle_error_rad"] == 0.2
     assert figures["smallest_angle_error_rad"] == 0.1
+    assert figures["effort_share"] == pytest.approx(0.5 / 3**0.5)
+
+
+def random_valve_steps(rows=200):
+    rng = np.random.default_rng(5)
+    shape = (rows, DCLAW.joints)
+    readings = {
+        "joint_position": DCLAW.home + 0.4 * rng.standard_normal(shape),
+        "joint_velocity": rng.normal(0.0, 2.0, shape),
+        "applied": DCLAW.home + 0.4 * rng.standard_normal(shape),
+    }
+    for row in range(rows):
+        one = {name: values[row] for name, values in readings.items()}
+        yield valve_at(rng.uniform(-4.0, 4.0), rng.uniform(-3.0, 3.0), **one)
+
+
+def test_turning_with_little_effort_earns_the_mean_of_turning_and_of_little_effort_in_every_state():
+    turn, calm, both = (TurnValve(DCLAW, TurnValveSettings(aim)) for aim in ("turn", "calm", "both"))
+    seen = set()
+    for step in random_valve_steps():
+        alone = float(turn.reward(step)[0]), float(calm.reward(step)[0])
+        assert float(both.reward(step)[0]) == pytest.approx(np.mean(alone), rel=1e-12, abs=1e-12)
+        seen.add(alone)
+    assert len(seen) == 200
+    for task in (turn, calm):
+        assert task.layout.labels == both.layout.labels
+        assert task.goal_labels == both.goal_labels
+    assert turn.terms.keys() == VALVE.terms.keys()
+    assert VALVE.settings.aim == "turn"
+
+
+def test_effort_is_what_the_joint_controllers_ask_for_as_a_share_of_their_limits():
+    calm = TurnValve(DCLAW, TurnValveSettings("calm"))
+    lag = calm.gentle * DCLAW.effort_limit / DCLAW.kp
+    gentle = valve_at(0.0, 1.0, applied=DCLAW.home + lag)
+    assert calm.measure(gentle.after, gentle.goal)["effort_share"] == pytest.approx(0.1)
+    assert float(calm.reward(gentle)[0]) == pytest.approx(-2.0)
+    braking = valve_at(0.0, 1.0, joint_velocity=-calm.gentle * DCLAW.effort_limit / DCLAW.kd)
+    assert float(calm.reward(braking)[0]) == pytest.approx(-2.0)
+    assert float(calm.reward(valve_at(0.0, 1.0))[0]) == 0.0
+    # No controller asks for more than its limit.
+    assert calm.effort(valve_at(0.0, 1.0, applied=DCLAW.home + 100.0).after) == pytest.approx(1.0)
+    assert calm.success({"angle_error_rad": np.array([0.0])}) is None
+
+
+def test_a_valve_task_of_another_aim_is_refused():
+    with pytest.raises(ConfigurationError, match="task turn_valve: aim must be one of turn, calm, both, got lift"):
+        TurnValveSettings("lift")
 
 
 def test_the_valve_starts_anywhere():
