@@ -17,8 +17,9 @@ from robot_rl.robot import JointCommand, RobotState, Start
 from robot_rl.spec import RobotSpec
 from sim.mujoco_model import compile_model
 from sim.mujoco_reader import MujocoReader
-from sim.mujoco_robot import INTEGRATION_STATE, diverged, place_at_start
+from sim.mujoco_robot import INTEGRATION_STATE, place_at_start
 from sim.sensor_noise import SensorNoise
+from sim.simulated_robot import diverged
 
 Array = NDArray[np.floating]
 

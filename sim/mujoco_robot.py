@@ -7,52 +7,33 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
-from robot_rl.arrays import all_finite, frozen, kept
-from robot_rl.errors import InvalidInput, RobotFault
+from robot_rl.arrays import frozen
 from robot_rl.robot import JointCommand, RobotState, Start
 from robot_rl.spec import RobotSpec
 from sim.loops import close_loops
 from sim.mujoco_model import compile_model
 from sim.mujoco_reader import MujocoReader
-from sim.sensor_noise import SensorNoise
-
-Array = NDArray[np.floating]
+from sim.simulated_robot import SimulatedRobot, diverged
 
 INTEGRATION_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 """All of MuJoCo's state that decides how a simulation goes on."""
 
 
-class MujocoRobot:
+class MujocoRobot(SimulatedRobot):
     """A `Robot` in MuJoCo. The PD loop, effort limits and actuator delay run inside the model, at the physics rate."""
 
     def __init__(self, spec: RobotSpec, noise: bool = True) -> None:
         """Args: spec: the robot; noise: whether sensors carry the spec's noise."""
-        self.spec = spec
-        self.model = compile_model(spec)
-        self.data = mujoco.MjData(self.model)
-        self.reader = MujocoReader(self.model, spec)
-        self.provides = self.reader.provides
-        self._substeps = spec.substeps
-        self._noise = SensorNoise(self.reader.noise_std) if noise and self.reader.noise_std.size else None
-        self._applied: Array | None = None
-        self._shape = (spec.joints,)
+        super().__init__(spec, compile_model(spec), noise)
         # A tick takes this at least, unless MuJoCo met a number too large and started again at time zero.
         self._shortest_tick = spec.control_dt - 0.5 * spec.simulation.physics_dt
-        # Views of MuJoCo's own memory: to ask for an attribute costs more than to read it.
-        self._ctrl = self.data.ctrl
-        self._arrays = (self.data.qpos, self.data.qvel, self.data.actuator_force, self.data.sensordata)
 
     def reset(self, start: Start, rng: np.random.Generator) -> RobotState:
         """Teleports to `start` at rest; see `robot_rl.robot.Robot`."""
         place_at_start(self.model, self.data, self.reader, start)
         self._applied = frozen(self._ctrl.copy())
-        noise = None
-        if self._noise is not None:
-            self._noise.begin(rng)
-            noise = self._noise.of_first()
-        return self._read(noise)
+        return self._first_reading(rng)
 
     def step(self, command: JointCommand) -> RobotState:
         """Holds the command for one control tick.
@@ -64,24 +45,13 @@ class MujocoRobot:
             InvalidInput: the command has another shape or is not finite.
             RobotFault: the simulation diverged.
         """
-        target, data = command.position, self.data
-        if target.shape != self._shape:
-            raise InvalidInput(
-                f"joint command of robot {self.spec.name!r}: expected shape {self._shape}, got {target.shape}"
-            )
-        if not all_finite(target):
-            bad = [name for name, value in zip(self.spec.joint_names, target, strict=True) if not np.isfinite(value)]
-            raise InvalidInput(f"joint command of robot {self.spec.name!r} is not finite in: {', '.join(bad)}")
-        self._applied = kept(target)
-        self._ctrl[:] = target
+        data = self.data
+        self._ctrl[:] = self._accept(command)
         before = data.time
         mujoco.mj_step(self.model, data, self._substeps)
         if data.time - before < self._shortest_tick:
             raise diverged(self.spec, before)
-        return self._read(None if self._noise is None else self._noise.of_next())
-
-    def stop(self) -> None:
-        """Does nothing: a simulated robot harms nobody."""
+        return self._next_reading()
 
     def close(self) -> None:
         """Does nothing: memory goes with the object."""
@@ -130,14 +100,6 @@ class MujocoRobot:
         if self._noise is not None:
             self._noise.restore(snapshot["noise"])
 
-    def use_rng(self, rng: np.random.Generator) -> None:
-        """Draws sensor noise from `rng` from now on; for restoring a snapshot together with its generator."""
-        if self._noise is not None:
-            self._noise.use(rng)
-
-    def _read(self, noise: Array | None) -> RobotState:
-        return self.reader.read(self.data.time, np.concatenate(self._arrays), noise, self._applied)
-
 
 def place_at_start(model: mujoco.MjModel, data: mujoco.MjData, reader: MujocoReader, start: Start) -> None:
     """Resets one copy to the start of an episode, its actuators (and their delay lines) holding the start position."""
@@ -150,11 +112,3 @@ def place_at_start(model: mujoco.MjModel, data: mujoco.MjData, reader: MujocoRea
         if samples:
             mujoco.mj_initCtrlHistory(model, data, i, None, np.full((samples, 1), data.ctrl[i]))
     mujoco.mj_forward(model, data)
-
-
-def diverged(spec: RobotSpec, time: float) -> RobotFault:
-    """The error of a simulation whose numbers grew without bound; MuJoCo itself would silently start again."""
-    return RobotFault(
-        f"the simulation of robot {spec.name!r} diverged {time:.3f} s after its reset; "
-        "check the model's inertias and the gains, or raise simulation.physics_rate"
-    )

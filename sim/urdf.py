@@ -1,10 +1,10 @@
 """Writes URDF from a compiled MuJoCo model, so that one model serves an engine that reads no MJCF.
 
-A kinematic tree becomes one URDF: the world with all that is jointed to it, and every body that is free. A link's frame
-is its joint's, its coordinate is MuJoCo's `qpos`, and its inertia stands in its principal axes. Only what decides motion
-is written: masses, joints and the shapes that collide.
+A kinematic tree becomes one URDF: the world with all that is jointed to it, and every body that is free. A link's
+frame is its joint's, its coordinate is MuJoCo's `qpos`, and its inertia stands in its principal axes. Only what decides
+motion is written: masses, joints and the shapes that collide.
 
-URDF has no loops, no armature and no joint friction that a simulator keeps to. Whoever loads it adds them: `Export` says
+URDF has no loops, no armature and no joint friction that a simulator keeps to; whoever loads it adds them. `Export` says
 which. What neither can express is an error that names the element.
 """
 
@@ -248,11 +248,11 @@ def _refuse_what_has_no_counterpart(model: mujoco.MjModel) -> None:
     if model.nflex:
         raise _inexpressible(f"flex {model.flex(0).name!r}", "soft bodies cannot be written")
     if model.npair:
-        raise _inexpressible(f"contact pair {model.pair(0).name!r}", "pairs with settings of their own cannot be written")
+        raise _inexpressible(f"contact pair {model.pair(0).name!r}", "pairs with their own settings cannot be written")
 
 
 def _inexpressible(element: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"{element} of the model has no counterpart in URDF: {why}; simulate this robot in MuJoCo")
+    return ConfigurationError(f"{element} of the model cannot be written as URDF: {why}; simulate this robot in MuJoCo")
 
 
 def _is_free(model: mujoco.MjModel, body: int) -> bool:

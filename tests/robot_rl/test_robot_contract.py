@@ -60,9 +60,17 @@ class OneOfABatch:
         return pick(state)
 
 
+def in_pybullet(spec):
+    pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
+    from sim.pybullet_robot import PyBulletRobot
+
+    return PyBulletRobot(spec, noise=False)
+
+
 BACKENDS = {
     "mujoco": lambda spec: MujocoRobot(spec, noise=False),
     "mujoco-batch": lambda spec: OneOfABatch(MujocoBatch(spec, 3, threads=2, noise=False), 1),
+    "pybullet": in_pybullet,
 }
 
 
