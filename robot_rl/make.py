@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
 
-BACKENDS = ("mujoco", "ros")
+SIMULATORS = ("mujoco", "pybullet")
+"""Engines that a robot can be simulated in."""
+BACKENDS = (*SIMULATORS, "ros")
 """Where a robot can live."""
 
 
@@ -108,11 +110,23 @@ def make_robot(
         except ModuleNotFoundError as error:
             raise missing_package(error, "ros") from error
         return RosRobot(spec, ros)
+    if backend == "pybullet":
+        try:
+            from sim.pybullet_robot import PyBulletRobot
+        except ModuleNotFoundError as error:
+            raise _missing_for_pybullet(error) from error
+        return PyBulletRobot(spec, noise=noise)
     try:
         from sim.mujoco_robot import MujocoRobot
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
     return MujocoRobot(spec, noise=noise)
+
+
+def _missing_for_pybullet(error: ModuleNotFoundError) -> ConfigurationError:
+    if error.name != "pybullet":
+        return missing_package(error, "train")
+    return ConfigurationError(f"{missing_package(error, 'pybullet')} (there are wheels up to Python 3.11)")
 
 
 def make_twin(
@@ -252,11 +266,20 @@ def make_guard(robot: str | Path | RobotSpec, namespace: str = "", estop_button:
 def make_batch(
     robot: str | Path | RobotSpec, count: int, backend: str = "mujoco", threads: int | None = None, noise: bool = True
 ) -> BatchRobot:
-    """Several copies of a robot that step together; `threads` None takes all cores. See `make_robot`."""
+    """Several copies of a robot that step together; `threads` None takes all cores, of which PyBullet uses one.
+
+    See `make_robot`.
+    """
     spec = robot_spec(robot)
     _check_backend(backend)
     if backend == "ros":
         raise ConfigurationError("several robots in step exist in simulation only; over ROS train one (robots: 1)")
+    if backend == "pybullet":
+        try:
+            from sim.pybullet_batch import PyBulletBatch
+        except ModuleNotFoundError as error:
+            raise _missing_for_pybullet(error) from error
+        return PyBulletBatch(spec, count, noise=noise)
     try:
         from sim.mujoco_batch import MujocoBatch
     except ModuleNotFoundError as error:

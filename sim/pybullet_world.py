@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -28,7 +27,6 @@ from numpy.typing import NDArray
 from robot_rl import rotation
 from robot_rl.errors import ConfigurationError
 from sim.urdf import Export, Surface, export, joint_name, link_name
-
 
 
 @contextlib.contextmanager
@@ -108,7 +106,7 @@ class PyBulletWorld:
     # -- building -----------------------------------------------------------------------------------------------------
 
     def _load(self, found: Export, folder: Path, hold_base: bool) -> None:
-        model, client = self._model, self.client
+        client = self.client
         # Nothing else about the order of solving depends on what was simulated before.
         pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
         self._bodies: list[_Body] = []
@@ -373,8 +371,8 @@ def _fitted_friction(model: mujoco.MjModel, pairs: Sequence[tuple[Surface, Surfa
     if off[worst] > FRICTION_TOLERANCE:
         one, other = pairs[worst]
         raise ConfigurationError(
-            f"geoms {one.geoms[0]!r} and {other.geoms[0]!r} of the model: PyBullet multiplies the friction of two shapes, "
-            "and no numbers make all products what MuJoCo has; simulate this robot in MuJoCo"
+            f"geoms {one.geoms[0]!r} and {other.geoms[0]!r} of the model: PyBullet multiplies the friction of two "
+            "shapes, and no numbers make all products what MuJoCo has; simulate this robot in MuJoCo"
         )
     return dict(zip(names, np.exp(logarithms).tolist(), strict=True))
 

@@ -74,8 +74,28 @@ class SimulatedRobot:
     def _next_reading(self) -> RobotState:
         return self._read(None if self._noise is None else self._noise.of_next())
 
+    def raw(self) -> Array:
+        """(raw_size,), what `MujocoReader.read` makes a state of."""
+        return np.concatenate(self._arrays)
+
     def _read(self, noise: Array | None) -> RobotState:
-        return self.reader.read(self.data.time, np.concatenate(self._arrays), noise, self._applied)
+        return self.reader.read(self.data.time, self.raw(), noise, self._applied)
+
+
+def check_commands(spec: RobotSpec, target: Array, count: int) -> None:
+    """Refuses commands for several copies of a robot that are not (count, n) finite numbers.
+
+    Raises:
+        InvalidInput: says what is wrong, and in which copy.
+    """
+    shape = (count, spec.joints)
+    if target.shape != shape:
+        raise InvalidInput(f"joint commands of robot {spec.name!r}: expected shape {shape}, got {target.shape}")
+    if not all_finite(target):
+        row, joint = np.argwhere(~np.isfinite(target))[0]
+        raise InvalidInput(
+            f"joint command of robot {spec.name!r} is not finite: copy {row}, {spec.joint_names[joint]}"
+        )
 
 
 def diverged(spec: RobotSpec, time: float) -> RobotFault:

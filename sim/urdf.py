@@ -4,8 +4,8 @@ A kinematic tree becomes one URDF: the world with all that is jointed to it, and
 frame is its joint's, its coordinate is MuJoCo's `qpos`, and its inertia stands in its principal axes. Only what decides
 motion is written: masses, joints and the shapes that collide.
 
-URDF has no loops, no armature and no joint friction that a simulator keeps to; whoever loads it adds them. `Export` says
-which. What neither can express is an error that names the element.
+URDF has no loops, no armature and no joint friction that a simulator keeps to; whoever loads it adds them. `Export`
+says which. What neither can express is an error that names the element.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.make import (
     ALGORITHMS,
     BACKENDS,
+    SIMULATORS,
     algorithm_of,
     make_env,
     make_learner,
@@ -99,6 +100,11 @@ class TrainingConfig:
             )
         return spec
 
+    @property
+    def engine(self) -> str:
+        """What simulates the robot where one is simulated: for training, and for evaluation always."""
+        return self.on if self.on in SIMULATORS else SIMULATORS[0]
+
     def make_task(self) -> Task:
         """The task on its robot."""
         return make_task(self.task, self.spec(), self.task_settings)
@@ -111,7 +117,7 @@ class TrainingConfig:
         """The environment to train in, of one robot or of several in step."""
         seconds = self.trainer["episode_seconds"]
         if self.robots != 1:
-            return make_vector_env(self.spec(), task, self.robots, time_limit=seconds)
+            return make_vector_env(self.spec(), task, self.robots, backend=self.engine, time_limit=seconds)
         ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
         return make_env(self.spec(), task, backend=self.on, ros=ros, time_limit=seconds)
 
@@ -244,6 +250,12 @@ def saved_config(run: Path) -> TrainingConfig:
     """The configuration that a run was started with."""
     values = read_file(run / "config.json")
     return resolve(values, str(run / "config.json"))
+
+
+def saved_engine(run: Path) -> str:
+    """What a run's robot is simulated in, without looking at its other settings; see `TrainingConfig.engine`."""
+    on = read_file(run / "config.json").get("on")
+    return on if on in SIMULATORS else SIMULATORS[0]
 
 
 def saved_robot(run: Path) -> str:

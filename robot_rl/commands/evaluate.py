@@ -17,7 +17,7 @@ from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import PolicyFile, find_policy
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
-from robot_rl.make import make_env, make_task
+from robot_rl.make import SIMULATORS, make_env, make_task
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot
 from robot_rl.task import Task
 
@@ -32,9 +32,10 @@ def run(arguments: Sequence[str]) -> int:
     task = _task(contract, spec)
     policy = load_policy(file.path, robot=spec, layout=task.layout)
     _set_weights(policy, values.weights)
-    env = make_env(spec, task, time_limit=values.seconds)
+    engine = values.sim or _engine(file)
+    env = make_env(spec, task, backend=engine, time_limit=values.seconds)
     act = actor(policy)
-    say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name}")
+    say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name} in {engine}")
     result = evaluate(env, act, values.episodes, values.seed, values.goal)
     video = None
     if values.video:
@@ -49,6 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         "file": relative(file.path),
         "robot": spec.name,
         "task": task.name,
+        "sim": engine,
         **result.to_dict(),
         "video": video,
         "torch_loaded": "torch" in sys.modules,
@@ -88,6 +90,7 @@ def _parser() -> Parser:
     parser = Parser("evaluate", "Run a policy file in simulation and measure it; torch is not needed.")
     parser.add_argument("policy", help="run folder, ONNX file, or name of a shipped policy (robot-rl list policies)")
     parser.add_argument("--robot", help="YAML file of the robot, where it is not a built-in one")
+    parser.add_argument("--sim", choices=SIMULATORS, help="engine to simulate in [the run's, or mujoco]")
     parser.add_argument("--episodes", type=whole_number(1), default=10, help="how many episodes [10]")
     parser.add_argument("--seconds", type=positive_number, help="length of an episode, s [the task's]")
     parser.add_argument("--seed", type=whole_number(0), default=FIRST_SEED, help=f"of the first episode [{FIRST_SEED}]")
@@ -127,6 +130,15 @@ def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec
             "give its file with --robot FILE.yaml"
         )
     return load_robot(contract.robot.name)
+
+
+def _engine(file: PolicyFile) -> str:
+    """Where a policy is measured that nobody names an engine for: where it was trained."""
+    if file.run is None:
+        return SIMULATORS[0]
+    from robot_rl.commands.configuration import saved_engine
+
+    return saved_engine(file.run)
 
 
 def _task(contract: Contract, spec: RobotSpec) -> Task:

@@ -20,7 +20,7 @@ from robot_rl.commands.flags import Parser, add_json, add_settings, given_settin
 from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, is_run
 from robot_rl.errors import ConfigurationError
-from robot_rl.make import ALGORITHMS, BACKENDS, algorithm_of, missing_package, task_settings_class
+from robot_rl.make import ALGORITHMS, BACKENDS, SIMULATORS, algorithm_of, missing_package, task_settings_class
 from robot_rl.ros_spec import RosSettings
 from robot_rl.spec import builtin_robots
 from robot_rl.tasks import TASKS
@@ -94,6 +94,7 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--seed", type=_lenient(brief, whole_number(0)), help="of everything random [0]")
     parser.add_argument("--robots", type=_lenient(brief, whole_number(1)), help="copies simulated in step [1]")
     parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
+    parser.add_argument("--sim", choices=SIMULATORS, help="the same for a simulated robot: the engine [mujoco]")
     parser.add_argument("--namespace", metavar="NAME", help="over ROS: before all relative topic names")
     parser.add_argument(
         "--lock-step", action="store_true", help="over ROS: the other side is `robot-rl twin --lock-step`, time waits"
@@ -143,8 +144,11 @@ def _lenient(brief: bool, reader: Any) -> Any:
 
 def _given(values: Any) -> dict[str, Any]:
     """The general flags in the form of a configuration file."""
-    given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed", "on")}
+    given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed")}
+    if None not in (values.on, values.sim) and values.on != values.sim:
+        raise ConfigurationError(f"--on {values.on} and --sim {values.sim} contradict each other; give one of them")
     given |= {
+        "on": values.on or values.sim,
         "task": {"name": values.task},
         "trainer": {"total_steps": values.steps},
         "ros": {"namespace": values.namespace, "lock_step": values.lock_step or None},

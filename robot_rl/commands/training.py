@@ -36,6 +36,8 @@ class RunResult:
 
     folder: Path
     task: Task
+    engine: str
+    """What simulates the robot where one is simulated."""
     training: TrainingResult
     export: ExportReport | None
     """None for a run that was interrupted."""
@@ -79,7 +81,7 @@ def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunRes
     if run.config != json.loads(to_json(config.to_dict())):
         replace_file(folder / "config.json", to_json(config.to_dict()))
     task, spec = config.make_task(), config.spec()
-    place = " over ROS" if config.on == "ros" else ""
+    place = {"ros": " over ROS", "mujoco": ""}.get(config.on, f" in {config.on}")
     say(
         f"training {task.name} on {spec.name}{place} with {config.algorithm}, {settings.total_steps:,} steps, "
         f"in {relative(folder)}"
@@ -89,8 +91,8 @@ def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunRes
         plot_learning_curve(run.metrics, folder / CURVE, f"{task.name} on {spec.name}, {config.algorithm}")
     if training.interrupted:
         say(f"interrupted at step {training.steps:,}; continue with: robot-rl train --resume {relative(folder)}")
-        return RunResult(folder, task, training, None)
-    return RunResult(folder, task, training, export_run(folder, folder / POLICY))
+        return RunResult(folder, task, config.engine, training, None)
+    return RunResult(folder, task, config.engine, training, export_run(folder, folder / POLICY))
 
 
 def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes: bool = False) -> TrainingResult:
@@ -101,7 +103,9 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
     learner = config.make_learner()
     env = config.make_env(task)
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
-    evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
+    evaluation = deterministic_evaluation(
+        lambda: make_env(spec, config.make_task(), backend=config.engine), settings.evaluation_episodes
+    )
     try:
         return train(env, learner, settings, run, evaluation)
     finally:
@@ -126,6 +130,10 @@ def evaluate_run(result: RunResult) -> Evaluation:
     """Evaluates the run's policy file and keeps the figures in the run."""
     task = result.task
     policy = OnnxPolicy.load(result.folder / POLICY, robot=task.spec, layout=task.layout)
-    evaluation = evaluate(make_env(task.spec, task), actor(policy))
+    env = make_env(task.spec, task, backend=result.engine)
+    try:
+        evaluation = evaluate(env, actor(policy))
+    finally:
+        env.close()
     replace_file(result.folder / EVALUATION, to_json(evaluation.to_dict()))
     return evaluation
