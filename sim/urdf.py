@@ -134,7 +134,7 @@ class _Writer:
     def _children(self, robot: ET.Element, parent: int, shift: Array) -> None:
         model = self._model
         for body in np.flatnonzero(model.body_parentid == parent):
-            if body != 0 and not _is_free(model, body):
+            if body != 0 and not _is_free(model, int(body)):
                 self._children(robot, int(body), self._jointed(robot, int(body), shift))
 
     def _jointed(self, robot: ET.Element, body: int, shift: Array) -> Array:

@@ -14,7 +14,7 @@ from policies.contract import Contract, read_contract
 from policies.runtime import Policy
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
-from robot_rl.commands.policy_files import PolicyFile, find_policy
+from robot_rl.commands.policy_files import PolicyFile, find_policy, is_run
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
 from robot_rl.make import SIMULATORS, make_env, make_task
@@ -26,6 +26,10 @@ def run(arguments: Sequence[str]) -> int:
     """Evaluates and prints."""
     values = _parser().parse(arguments)
     check_video_name(values.video)
+    if _is_of_suite(Path(values.policy)):
+        from robot_rl.commands.suite import evaluate_command
+
+        return evaluate_command(values)
     file = find_policy(values.policy)
     contract = read_contract(file.path)
     spec = _robot(values.robot, contract, file)
@@ -130,6 +134,15 @@ def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec
             "give its file with --robot FILE.yaml"
         )
     return load_robot(contract.robot.name)
+
+
+def _is_of_suite(path: Path) -> bool:
+    """Whether it is a run of a task that brings its own body."""
+    if not is_run(path):
+        return False
+    from robot_rl.commands.configuration import has_robot
+
+    return not has_robot(path)
 
 
 def _engine(file: PolicyFile) -> str:
