@@ -268,13 +268,15 @@ def _has_content(model: mujoco.MjModel) -> bool:
 
 
 def _grounds(model: mujoco.MjModel) -> Iterator[Ground]:
+    """Planes; MuJoCo has them in bodies that never move."""
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
     for geom in range(model.ngeom):
         if _is_plane(model, geom) and _collides(model, geom):
-            name = _geom_name(model, geom)
-            if model.geom_bodyid[geom] != 0:
-                raise _inexpressible(f"geom {name!r}", "a plane belongs to the world, not to a body")
-            surface = _surface(model, f"ground:{name}", [geom])
-            yield Ground(surface, model.geom_pos[geom].copy(), model.geom_quat[geom].copy())
+            orientation = np.empty(4)
+            mujoco.mju_mat2Quat(orientation, data.geom_xmat[geom])
+            surface = _surface(model, f"ground:{_geom_name(model, geom)}", [geom])
+            yield Ground(surface, data.geom_xpos[geom].copy(), orientation)
 
 
 def _is_plane(model: mujoco.MjModel, geom: int) -> bool:
