@@ -80,13 +80,12 @@ class _Body:
 class PyBulletWorld:
     """One client of PyBullet with one robot and its objects in it; positions and velocities as MuJoCo orders them."""
 
-    def __init__(self, model: mujoco.MjModel, apart: Sequence[str] = (), hold_base: bool = False) -> None:
+    def __init__(self, model: mujoco.MjModel, apart: Sequence[str] = ()) -> None:
         """Loads the model.
 
         Args:
             model: compiled; nothing of it is changed.
             apart: geometries whose contacts are asked for by name.
-            hold_base: whether free bodies stay where they are; for comparisons.
 
         Raises:
             ConfigurationError: the model has an element that cannot be expressed; names it.
@@ -96,7 +95,7 @@ class PyBulletWorld:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 found = export(model, apart, Path(folder))
-                self._load(found, Path(folder), hold_base)
+                self._load(found, Path(folder))
             self._set_physics(found)
         except BaseException:
             self.close()
@@ -105,7 +104,7 @@ class PyBulletWorld:
 
     # -- building -----------------------------------------------------------------------------------------------------
 
-    def _load(self, found: Export, folder: Path, hold_base: bool) -> None:
+    def _load(self, found: Export, folder: Path) -> None:
         client = self.client
         # Nothing else about the order of solving depends on what was simulated before.
         pybullet.setPhysicsEngineParameter(deterministicOverlappingPairs=1, physicsClientId=client)
@@ -115,9 +114,8 @@ class PyBulletWorld:
         for tree in found.trees:
             path = folder / f"{tree.root}.urdf"
             path.write_text(tree.text, encoding="utf-8")
-            fixed = tree.root == 0 or hold_base
-            body = pybullet.loadURDF(str(path), useFixedBase=fixed, flags=flags, physicsClientId=client)
-            self._bodies.append(self._described(body, tree.root, hold_base))
+            body = pybullet.loadURDF(str(path), useFixedBase=tree.root == 0, flags=flags, physicsClientId=client)
+            self._bodies.append(self._described(body, tree.root))
         for ground in found.grounds:
             shape = pybullet.createCollisionShape(
                 pybullet.GEOM_PLANE, planeNormal=[0, 0, 1], physicsClientId=client
@@ -125,10 +123,9 @@ class PyBulletWorld:
             pose = (ground.position.tolist(), rotation.from_wxyz(ground.orientation_wxyz).tolist())
             body = pybullet.createMultiBody(0, shape, -1, *pose, physicsClientId=client)
             self._links[ground.surface.link] = (body, -1)
-        self._driven = [(body, joint, index) for body in self._bodies for index, joint in enumerate(body.joints)]
         self._flywheels = self._add_flywheels(folder)
 
-    def _described(self, body: int, root: int, hold_base: bool) -> _Body:
+    def _described(self, body: int, root: int) -> _Body:
         model, client = self._model, self.client
         moving, qpos, qvel = [], [], []
         self._links[link_name(model, root)] = (body, -1)
@@ -141,7 +138,7 @@ class PyBulletWorld:
                 moving.append(index)
                 qpos.append(int(model.jnt_qposadr[joint]))
                 qvel.append(int(model.jnt_dofadr[joint]))
-        free = model.body_jntadr[root] if root and not hold_base else -1
+        free = model.body_jntadr[root] if root else -1
         dynamics = pybullet.getDynamicsInfo(body, -1, physicsClientId=client)
         return _Body(
             body,
@@ -276,16 +273,12 @@ class PyBulletWorld:
     def read(self, qpos: Array, qvel: Array) -> None:
         """Writes positions (nq,) and velocities (nv,) of joints and free bodies as they are now."""
         for body in self._bodies:
-            self.read_joints(body, qpos, qvel)
+            if body.joints:
+                states = pybullet.getJointStates(body.id, body.joints, physicsClientId=self.client)
+                qpos[body.qpos] = [state[0] for state in states]
+                qvel[body.qvel] = [state[1] for state in states]
             if body.base_qpos >= 0:
                 self._read_base(body, qpos, qvel)
-
-    def read_joints(self, body: _Body, qpos: Array, qvel: Array) -> None:
-        """The same for the joints of one tree."""
-        if body.joints:
-            states = pybullet.getJointStates(body.id, body.joints, physicsClientId=self.client)
-            qpos[body.qpos] = [state[0] for state in states]
-            qvel[body.qvel] = [state[1] for state in states]
 
     def _read_base(self, body: _Body, qpos: Array, qvel: Array) -> None:
         client = self.client
@@ -307,7 +300,7 @@ class PyBulletWorld:
         return float(sum(point[9] for point in points))
 
     def mass_matrix(self, qpos: Array) -> tuple[Array, NDArray[np.intp]]:
-        """Joint-space inertia (k, k) of the largest tree, its base held, without armature; and its addresses in qvel.
+        """Inertia (k, k) of the joints of the tree with most joints, without armature, and their addresses in qvel.
 
         Args:
             qpos: positions (nq,).
