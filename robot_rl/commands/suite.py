@@ -14,7 +14,6 @@ from robot_rl.errors import ConfigurationError
 from robot_rl.evaluation import FIRST_SEED
 from robot_rl.make import make_suite_env, make_video, missing_package
 
-EPISODES = 10
 ROBOTS_ONLY = ("robot", "sim", "seconds", "goal", "weights")
 """Flags of `robot-rl evaluate` that mean nothing without a robot."""
 
@@ -34,7 +33,7 @@ def evaluate_command(values: Any) -> int:
 
 
 def evaluate_checkpoint(
-    folder: Path, episodes: int = EPISODES, seed: int = FIRST_SEED, video: str | None = None
+    folder: Path, episodes: int, seed: int = FIRST_SEED, video: str | None = None
 ) -> dict[str, Any]:
     """Plays whole episodes with the mode of the newest checkpoint's policy.
 

@@ -136,7 +136,7 @@ def evaluate_run(result: RunResult) -> tuple[dict[str, Any], str]:
     if result.config.robot is None:
         from robot_rl.commands.suite import evaluate_checkpoint, report_suite
 
-        found = evaluate_checkpoint(result.folder)
+        found = evaluate_checkpoint(result.folder, result.config.trainer["evaluation_episodes"])
         replace_file(result.folder / EVALUATION, to_json(found))
         return {name: value for name, value in found.items() if name != "each_return"}, report_suite(found)
     task = result.config.make_task()
