@@ -14,7 +14,6 @@ from dm_control import suite
 from dm_control.rl.control import PhysicsError
 from numpy.typing import NDArray
 
-from robot_rl.arrays import all_finite
 from robot_rl.errors import ConfigurationError, InvalidInput, RobotFault, UnknownName
 
 Array = NDArray[Any]
@@ -49,6 +48,9 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
 
     The observation is the suite's own, its parts flattened and put one after the other in the suite's order. An episode
     terminates where the suite ends one with discount 0, and is truncated where its time is over.
+
+    Attributes:
+        suite_env: the suite's own environment.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -79,12 +81,13 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
         # random by some domains, and are the same in every environment.
         self._random = np.random.RandomState(0)
         with _unhurt_by_old_models():
-            self._env = suite.load(domain, task, task_kwargs={"random": self._random})
+            self.suite_env = suite.load(domain, task, task_kwargs={"random": self._random})
         self._pixels, self._camera = pixels, camera
-        parts = self._env.observation_spec()
+        parts = self.suite_env.observation_spec()
         sizes = [int(np.prod(part.shape)) for part in parts.values()]
         ends = np.cumsum(sizes).tolist()
         self._size = ends[-1]
+        self._vectors = all(len(part.shape) == 1 for part in parts.values())
         self._parts = [
             (key, part.shape == (), end - size, end)
             for (key, part), size, end in zip(parts.items(), sizes, ends, strict=True)
@@ -94,7 +97,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
             if pixels is None
             else gymnasium.spaces.Box(0, 255, (*pixels, 3), np.uint8)
         )
-        actions = self._env.action_spec()
+        actions = self.suite_env.action_spec()
         free = np.maximum(np.abs(actions.minimum), np.abs(actions.maximum)) > _UNBOUNDED
         low, high = np.where(free, -1.0, actions.minimum), np.where(free, 1.0, actions.maximum)
         self.action_space = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
@@ -104,12 +107,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
     @property
     def control_dt(self) -> float:
         """s of a step."""
-        return float(self._env.control_timestep())
-
-    @property
-    def physics(self) -> Any:
-        """The suite's simulation."""
-        return self._env.physics
+        return float(self.suite_env.control_timestep())
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begins an episode; everything random in it and in those after it follows from `seed`."""
@@ -117,7 +115,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
         if seed is not None:
             self._random.seed(self.np_random.integers(2**32))
         self._running = True
-        return self._observed(self._env.reset().observation), {}
+        return self._observed(self.suite_env.reset().observation), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """One control step.
@@ -126,21 +124,28 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
             action: within `action_space`.
 
         Raises:
-            InvalidInput: the action has another shape or is not finite.
+            InvalidInput: the action has another shape, or is not finite, which also ends the episode.
             RobotFault: the simulation diverged.
         """
         if not self._running:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
-        if action.shape != self._shape or not all_finite(action):
-            raise InvalidInput(f"action of {self.name}: expected {self._shape} finite numbers, got {action}")
+        if action.shape != self._shape:
+            raise self._unusable(action)
         try:
-            moment = self._env.step(action)
+            moment = self.suite_env.step(action)
         except PhysicsError as error:
+            # The simulation refuses numbers that are not finite itself; to look for them first would cost every step.
+            self._running = False
+            if not np.isfinite(action).all():
+                raise self._unusable(action) from error
             raise RobotFault(f"the simulation of {self.name} diverged: {' '.join(str(error).split())}") from error
         over = moment.last()
         self._running = not over
         terminated = over and moment.discount == 0.0
         return self._observed(moment.observation), float(moment.reward), terminated, over and not terminated, {}
+
+    def _unusable(self, action: Array) -> InvalidInput:
+        return InvalidInput(f"action of {self.name}: expected {self._shape[0]} finite numbers, got {action}")
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """A frame (HEIGHT, WIDTH, 3), or None without a render mode."""
@@ -149,11 +154,13 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
     def close(self) -> None:
         """Releases the simulation."""
         with contextlib.suppress(Exception):  # OpenGL may be gone already
-            self._env.close()
+            self.suite_env.close()
 
     def _observed(self, parts: dict[str, Any]) -> Array:
         if self._pixels is not None:
             return self._picture(*self._pixels)
+        if self._vectors:
+            return np.concatenate(tuple(parts.values()), dtype=np.float32, casting="same_kind")
         vector = np.empty(self._size, dtype=np.float32)
         for key, is_number, start, end in self._parts:
             if is_number:
@@ -163,4 +170,4 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
         return vector
 
     def _picture(self, height: int, width: int) -> NDArray[np.uint8]:
-        return np.asarray(self._env.physics.render(height, width, camera_id=self._camera), dtype=np.uint8)
+        return np.asarray(self.suite_env.physics.render(height, width, camera_id=self._camera), dtype=np.uint8)

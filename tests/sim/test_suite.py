@@ -51,7 +51,7 @@ def test_it_does_what_the_suite_does(make):
     bare = suite.load("quadruped", "walk", task_kwargs={"random": 0})
     bare.reset()
     with bare.physics.reset_context():
-        bare.physics.set_state(env.physics.get_state())
+        bare.physics.set_state(env.suite_env.physics.get_state())
     # The first step of the two computes the same from the same state.
     rng = np.random.default_rng(0)
     for tick in range(20):
@@ -90,8 +90,8 @@ def test_the_end_of_time_truncates_and_never_terminates(make):
 def test_an_end_without_future_terminates(make):
     env = make("lqr-lqr_2_1")  # ends with discount 0 where the state is at rest in the origin
     env.reset(seed=0)
-    with env.physics.reset_context():
-        env.physics.set_state(np.zeros_like(env.physics.get_state()))
+    with env.suite_env.physics.reset_context():
+        env.suite_env.physics.set_state(np.zeros_like(env.suite_env.physics.get_state()))
     _, _, terminated, truncated, _ = env.step(np.zeros(1, np.float32))
     assert (terminated, truncated) == (True, False)
 
