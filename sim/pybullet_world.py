@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl import rotation
-from robot_rl.errors import ConfigurationError
-from sim.urdf import Export, Surface, export, joint_name, link_name
+from sim.surfaces import fitted_friction, pairs
+from sim.urdf import Export, export, joint_name, link_name
 
 
 @contextlib.contextmanager
@@ -51,9 +51,6 @@ Array = NDArray[np.float64]
 SOLVER_ITERATIONS = 50
 UNLIMITED = 1e6
 """Of forces and speeds that PyBullet would else limit."""
-FRICTION_TOLERANCE = 0.02
-"""Relative; of the friction of pairs with something that is not the robot's own body."""
-_NO_FRICTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -216,13 +213,13 @@ class PyBulletWorld:
 
     def _set_contacts(self, found: Export) -> None:
         client, model = self.client, self._model
-        pairs = []
-        for one, other, touch in found.touching(model):
+        touching = []
+        for one, other, touch in pairs(model, [*found.surfaces, *(ground.surface for ground in found.grounds)]):
             (body, link), (other_body, other_link) = self._links[one.link], self._links[other.link]
             pybullet.setCollisionFilterPair(body, other_body, link, other_link, int(touch), physicsClientId=client)
             if touch:
-                pairs.append((one, other))
-        for surface, value in _fitted_friction(model, pairs).items():
+                touching.append((one, other))
+        for surface, value in fitted_friction(model, touching).items():
             body, link = self._links[surface]
             pybullet.changeDynamics(body, link, lateralFriction=value, physicsClientId=client)
         self._surfaces = {
@@ -336,42 +333,3 @@ def _flywheels(inertias: Sequence[float]) -> str:
             "<axis xyz='0 0 1'/></joint>",
         ]
     return "\n".join([*lines, "</robot>"])
-
-
-def _fitted_friction(model: mujoco.MjModel, pairs: Sequence[tuple[Surface, Surface]]) -> dict[str, float]:
-    """One number f for every surface such that f_i f_j is what MuJoCo has for the pair.
-
-    Several numbers cannot always fit all pairs. Those within the robot's own body may be off, others not.
-
-    Raises:
-        ConfigurationError: a pair with an object or the ground is off by more than FRICTION_TOLERANCE.
-    """
-    names = sorted({surface.link for pair in pairs for surface in pair})
-    if not names:
-        return {}
-    # log f_i + log f_j = log mu_ij, by least squares; within the body with little weight.
-    rows, wanted, inner = np.zeros((len(pairs), len(names))), np.zeros(len(pairs)), np.zeros(len(pairs), dtype=bool)
-    for row, (one, other) in enumerate(pairs):
-        rows[row, names.index(one.link)] += 1.0
-        rows[row, names.index(other.link)] += 1.0
-        wanted[row] = np.log(max(_NO_FRICTION, _friction_of(one, other)))
-        inner[row] = model.body_rootid[one.body] == model.body_rootid[other.body] != 0
-    weight = np.where(inner, 1e-3, 1.0)
-    logarithms = np.linalg.lstsq(rows * weight[:, None], wanted * weight, rcond=None)[0]
-    off = np.abs(rows @ logarithms - wanted)
-    off[inner] = 0.0
-    worst = int(np.argmax(off))
-    if off[worst] > FRICTION_TOLERANCE:
-        one, other = pairs[worst]
-        raise ConfigurationError(
-            f"geoms {one.geoms[0]!r} and {other.geoms[0]!r} of the model: PyBullet multiplies the friction of two "
-            "shapes, and no numbers make all products what MuJoCo has; simulate this robot in MuJoCo"
-        )
-    return dict(zip(names, np.exp(logarithms).tolist(), strict=True))
-
-
-def _friction_of(one: Surface, other: Surface) -> float:
-    """MuJoCo's sliding friction of a pair."""
-    if one.priority != other.priority:
-        return max((one, other), key=lambda surface: surface.priority).friction
-    return max(one.friction, other.friction)

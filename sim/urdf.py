@@ -19,39 +19,24 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.errors import ConfigurationError
+from sim.surfaces import (
+    Ground,
+    Surface,
+    collides,
+    geom_name,
+    grounds,
+    inexpressible,
+    is_plane,
+    sliding_friction,
+    surface_of,
+)
+from sim.urdf_elements import add_inertial, add_joint, add_origin, numbers, rotation_about, rotation_matrix
 
 Array = NDArray[np.float64]
 
 _JOINT, _GEOM, _EQUALITY = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtEq
 _UNLIMITED = {"lower": "0", "upper": "-1"}
 """What engines take for a sliding joint without ends."""
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Shapes of one body that touch alike; they have a link of their own where a body has several."""
-
-    link: str
-    body: int
-    """In the MuJoCo model."""
-    geoms: tuple[str, ...]
-    contype: int
-    conaffinity: int
-    friction: float
-    """Sliding; 0 for contacts without friction."""
-    priority: int
-
-
-@dataclass(frozen=True)
-class Ground:
-    """A plane of the world, which no URDF holds."""
-
-    surface: Surface
-    position: Array
-    """(3,), m, world frame."""
-    orientation_wxyz: Array
-    """(4,), plane to world; its normal is the plane's z."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +68,6 @@ class Export:
     grounds: tuple[Ground, ...]
     loops: tuple[Loop, ...]
 
-    def touching(self, model: mujoco.MjModel) -> Iterator[tuple[Surface, Surface, bool]]:
-        """Every pair of surfaces and whether MuJoCo lets them touch."""
-        every = [*self.surfaces, *(ground.surface for ground in self.grounds)]
-        for i, one in enumerate(every):
-            for other in every[i + 1 :]:
-                yield one, other, _may_touch(model, one, other)
-
 
 def export(model: mujoco.MjModel, apart: Collection[str] = (), folder: Path | None = None) -> Export:
     """Writes a model as URDF.
@@ -106,7 +84,7 @@ def export(model: mujoco.MjModel, apart: Collection[str] = (), folder: Path | No
     roots = [0] + [body for body in range(1, model.nbody) if _is_free(model, body)]
     writer = _Writer(model, apart, folder)
     trees = tuple(writer.tree(root) for root in roots if root or _has_content(model))
-    return Export(trees, tuple(writer.surfaces), tuple(_grounds(model)), tuple(_loops(model)))
+    return Export(trees, tuple(writer.surfaces), tuple(grounds(model)), tuple(_loops(model)))
 
 
 def link_name(model: mujoco.MjModel, body: int) -> str:
@@ -142,11 +120,11 @@ class _Writer:
         model = self._model
         joints = range(model.body_jntadr[body], model.body_jntadr[body] + model.body_jntnum[body])
         before = link_name(model, model.body_parentid[body])
-        turn = _matrix(model.body_quat[body])
+        turn = rotation_matrix(model.body_quat[body])
         place = shift + model.body_pos[body]  # of the body, in the frame of the link before
         name = link_name(model, body)
         if not joints:
-            _joint(robot, f"{name}:fixed", "fixed", before, name, place, turn)
+            add_joint(robot, f"{name}:fixed", "fixed", before, name, place, turn)
             self._link(robot, body, name, np.zeros(3))
             return np.zeros(3)
         anchor = np.zeros(3)
@@ -157,13 +135,13 @@ class _Writer:
             origin, frame = place + turn @ anchor, turn
             # The coordinate is qpos itself: at its reference the body stands as the model draws it.
             if _JOINT(int(model.jnt_type[joint])) == _JOINT.mjJNT_HINGE:
-                frame = turn @ _about(axis, -reference)
+                frame = turn @ rotation_about(axis, -reference)
             else:
                 origin = origin - turn @ axis * reference
-            _joint(robot, joint_name(model, joint), _kind(model, joint), before, link, origin, frame,
+            add_joint(robot, joint_name(model, joint), _kind(model, joint), before, link, origin, frame,
                    axis, _limits(model, joint))  # fmt: skip
             if not last:
-                _inertial(ET.SubElement(robot, "link", name=link))
+                add_inertial(ET.SubElement(robot, "link", name=link))
             before, place, turn = link, -anchor, np.eye(3)
         self._link(robot, body, name, -anchor)
         return -anchor
@@ -172,47 +150,47 @@ class _Writer:
         model = self._model
         link = ET.SubElement(robot, "link", name=name)
         if body == 0:
-            _inertial(link)
+            add_inertial(link)
         else:
             diagonal, mass = model.body_inertia[body], model.body_mass[body]
             if mass > 0 and not (2 * diagonal.max() <= diagonal.sum() * (1 + 1e-9)):
-                raise _inexpressible(f"body {name!r}", f"no solid has the inertia {diagonal.tolist()}")
-            _inertial(link, mass, diagonal, shift + model.body_ipos[body], _matrix(model.body_iquat[body]))
+                raise inexpressible(f"body {name!r}", f"no solid has the inertia {diagonal.tolist()}")
+            add_inertial(link, mass, diagonal, shift + model.body_ipos[body], rotation_matrix(model.body_iquat[body]))
         alike: dict[tuple[object, ...], list[int]] = {}
         for geom in range(model.body_geomadr[body], model.body_geomadr[body] + max(0, model.body_geomnum[body])):
-            if not _collides(model, geom) or _is_plane(model, geom):
+            if not collides(model, geom) or is_plane(model, geom):
                 continue
             own = model.geom(geom).name if model.geom(geom).name in self._apart else ""
-            touch = (int(model.geom_contype[geom]), int(model.geom_conaffinity[geom]), _friction(model, geom))
+            touch = (int(model.geom_contype[geom]), int(model.geom_conaffinity[geom]), sliding_friction(model, geom))
             alike.setdefault((own, *touch, int(model.geom_priority[geom])), []).append(geom)
         for index, geoms in enumerate(alike.values()):
             holder, holder_name = link, name
             if index:
-                holder_name = f"{name}:{_geom_name(model, geoms[0])}"
-                _joint(robot, f"{holder_name}:fixed", "fixed", name, holder_name, np.zeros(3), np.eye(3))
+                holder_name = f"{name}:{geom_name(model, geoms[0])}"
+                add_joint(robot, f"{holder_name}:fixed", "fixed", name, holder_name, np.zeros(3), np.eye(3))
                 holder = ET.SubElement(robot, "link", name=holder_name)
-                _inertial(holder)
+                add_inertial(holder)
             for geom in geoms:
                 self._shape(ET.SubElement(holder, "collision"), geom, shift)
-            self.surfaces.append(_surface(model, holder_name, geoms))
+            self.surfaces.append(surface_of(model, holder_name, geoms))
 
     def _shape(self, collision: ET.Element, geom: int, shift: Array) -> None:
         model = self._model
-        _origin(collision, shift + model.geom_pos[geom], _matrix(model.geom_quat[geom]))
+        add_origin(collision, shift + model.geom_pos[geom], rotation_matrix(model.geom_quat[geom]))
         size, shape = model.geom_size[geom], ET.SubElement(collision, "geometry")
         kind = _GEOM(int(model.geom_type[geom]))
         if kind == _GEOM.mjGEOM_SPHERE:
-            ET.SubElement(shape, "sphere", radius=_text(size[0]))
+            ET.SubElement(shape, "sphere", radius=numbers(size[0]))
         elif kind in (_GEOM.mjGEOM_CAPSULE, _GEOM.mjGEOM_CYLINDER):
             name = "capsule" if kind == _GEOM.mjGEOM_CAPSULE else "cylinder"
-            ET.SubElement(shape, name, radius=_text(size[0]), length=_text(2 * size[1]))
+            ET.SubElement(shape, name, radius=numbers(size[0]), length=numbers(2 * size[1]))
         elif kind == _GEOM.mjGEOM_BOX:
-            ET.SubElement(shape, "box", size=_text(*(2 * size)))
+            ET.SubElement(shape, "box", size=numbers(*(2 * size)))
         elif kind == _GEOM.mjGEOM_MESH and self._folder is not None:
             ET.SubElement(shape, "mesh", filename=str(self._mesh(int(model.geom_dataid[geom]))))
         else:
             word = kind.name.removeprefix("mjGEOM_").lower()
-            raise _inexpressible(f"geom {_geom_name(model, geom)!r}", f"a shape of type {word} cannot be written")
+            raise inexpressible(f"geom {geom_name(model, geom)!r}", f"a shape of type {word} cannot be written")
 
     def _mesh(self, mesh: int) -> Path:
         """The mesh as a file; engines collide with its convex hull, as MuJoCo does."""
@@ -221,7 +199,7 @@ class _Writer:
         path = self._folder / f"mesh{mesh}.obj"
         start, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
         first, faces = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
-        lines = [f"v {_text(*vertex)}" for vertex in model.mesh_vert[start : start + count]]
+        lines = [f"v {numbers(*vertex)}" for vertex in model.mesh_vert[start : start + count]]
         lines += ["f " + " ".join(str(i + 1) for i in face) for face in model.mesh_face[first : first + faces]]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
@@ -231,28 +209,26 @@ def _refuse_what_has_no_counterpart(model: mujoco.MjModel) -> None:
     for joint in range(model.njnt):
         kind, name = _JOINT(int(model.jnt_type[joint])), joint_name(model, joint)
         if kind == _JOINT.mjJNT_BALL:
-            raise _inexpressible(f"joint {name!r}", "ball joints cannot be written")
+            raise inexpressible(f"joint {name!r}", "ball joints cannot be written")
         if kind == _JOINT.mjJNT_FREE and model.body_jntnum[model.jnt_bodyid[joint]] > 1:
-            raise _inexpressible(f"joint {name!r}", "a free body has no further joints")
+            raise inexpressible(f"joint {name!r}", "a free body has no further joints")
         if kind != _JOINT.mjJNT_FREE and model.jnt_stiffness[joint]:
-            raise _inexpressible(f"joint {name!r}", "joints with a spring cannot be written")
+            raise inexpressible(f"joint {name!r}", "joints with a spring cannot be written")
     for equality in range(model.neq):
         kind = _EQUALITY(int(model.eq_type[equality]))
         if kind != _EQUALITY.mjEQ_CONNECT:
             word = kind.name.removeprefix("mjEQ_").lower()
-            raise _inexpressible(
+            raise inexpressible(
                 f"equality {model.equality(equality).name!r}", f"only connect constraints can be added, not {word}"
             )
+        if int(model.eq_objtype[equality]) != int(mujoco.mjtObj.mjOBJ_SITE) and not model.eq_obj2id[equality]:
+            raise inexpressible(f"equality {model.equality(equality).name!r}", "it connects a body to the world")
     if model.ntendon:
-        raise _inexpressible(f"tendon {model.tendon(0).name!r}", "tendons cannot be written")
+        raise inexpressible(f"tendon {model.tendon(0).name!r}", "tendons cannot be written")
     if model.nflex:
-        raise _inexpressible(f"flex {model.flex(0).name!r}", "soft bodies cannot be written")
+        raise inexpressible(f"flex {model.flex(0).name!r}", "soft bodies cannot be written")
     if model.npair:
-        raise _inexpressible(f"contact pair {model.pair(0).name!r}", "pairs with their own settings cannot be written")
-
-
-def _inexpressible(element: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"{element} of the model cannot be written as URDF: {why}; simulate this robot in MuJoCo")
+        raise inexpressible(f"contact pair {model.pair(0).name!r}", "pairs with their own settings cannot be written")
 
 
 def _is_free(model: mujoco.MjModel, body: int) -> bool:
@@ -263,28 +239,8 @@ def _has_content(model: mujoco.MjModel) -> bool:
     """Whether the world's tree has a joint or something to touch, beside planes."""
     ours = [body for body in range(model.nbody) if not _is_free(model, int(model.body_rootid[body]))]
     shapes = [geom for geom in range(model.ngeom) if int(model.geom_bodyid[geom]) in ours]
-    solid = any(_collides(model, geom) and not _is_plane(model, geom) for geom in shapes)
+    solid = any(collides(model, geom) and not is_plane(model, geom) for geom in shapes)
     return solid or any(model.body_jntnum[body] for body in ours)
-
-
-def _grounds(model: mujoco.MjModel) -> Iterator[Ground]:
-    """Planes; MuJoCo has them in bodies that never move."""
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    for geom in range(model.ngeom):
-        if _is_plane(model, geom) and _collides(model, geom):
-            orientation = np.empty(4)
-            mujoco.mju_mat2Quat(orientation, data.geom_xmat[geom])
-            surface = _surface(model, f"ground:{_geom_name(model, geom)}", [geom])
-            yield Ground(surface, data.geom_xpos[geom].copy(), orientation)
-
-
-def _is_plane(model: mujoco.MjModel, geom: int) -> bool:
-    return int(model.geom_type[geom]) == int(_GEOM.mjGEOM_PLANE)
-
-
-def _collides(model: mujoco.MjModel, geom: int) -> bool:
-    return bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
 
 
 def _loops(model: mujoco.MjModel) -> Iterator[Loop]:
@@ -298,47 +254,11 @@ def _loops(model: mujoco.MjModel) -> Iterator[Loop]:
         else:
             bodies, places = [int(body) for body in objects], [points[:3], points[3:]]
         anchors = [
-            _matrix(model.body_iquat[body]).T @ (place - model.body_ipos[body])
+            rotation_matrix(model.body_iquat[body]).T @ (place - model.body_ipos[body])
             for body, place in zip(bodies, places, strict=True)
         ]
         name = model.equality(equality).name or f"equality{equality}"
         yield Loop(name, (link_name(model, bodies[0]), link_name(model, bodies[1])), (anchors[0], anchors[1]))
-
-
-def _surface(model: mujoco.MjModel, link: str, geoms: list[int]) -> Surface:
-    first = geoms[0]
-    return Surface(
-        link,
-        int(model.geom_bodyid[first]),
-        tuple(_geom_name(model, geom) for geom in geoms),
-        int(model.geom_contype[first]),
-        int(model.geom_conaffinity[first]),
-        _friction(model, first),
-        int(model.geom_priority[first]),
-    )
-
-
-def _friction(model: mujoco.MjModel, geom: int) -> float:
-    dimensions = model.geom_condim[geom]
-    if dimensions not in (1, 3):
-        name = _geom_name(model, geom)
-        raise _inexpressible(f"geom {name!r}", f"contacts have 1 or 3 dimensions, not {dimensions}")
-    return float(model.geom_friction[geom, 0]) if dimensions == 3 else 0.0
-
-
-def _may_touch(model: mujoco.MjModel, one: Surface, other: Surface) -> bool:
-    """MuJoCo's rule: the bits allow it, and the bodies are neither welded together nor parent and child."""
-    if not (one.contype & other.conaffinity or other.contype & one.conaffinity):
-        return False
-    bodies = sorted((one.body, other.body))
-    if ((bodies[0] + 1 << 16) + bodies[1] + 1) in model.exclude_signature or bodies[0] == bodies[1]:
-        return False
-    first, second = (int(model.body_weldid[body]) for body in bodies)
-    above = [int(model.body_weldid[model.body_parentid[weld]]) for weld in (first, second)]
-    if first == second:
-        return False
-    related = first and second and (first == above[1] or second == above[0])
-    return not related or bool(model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT)
 
 
 def _kind(model: mujoco.MjModel, joint: int) -> str:
@@ -350,70 +270,5 @@ def _kind(model: mujoco.MjModel, joint: int) -> str:
 def _limits(model: mujoco.MjModel, joint: int) -> dict[str, str]:
     ends = dict(_UNLIMITED)
     if model.jnt_limited[joint]:
-        ends = {"lower": _text(model.jnt_range[joint, 0]), "upper": _text(model.jnt_range[joint, 1])}
+        ends = {"lower": numbers(model.jnt_range[joint, 0]), "upper": numbers(model.jnt_range[joint, 1])}
     return {**ends, "effort": "1e6", "velocity": "1e6"}
-
-
-def _joint(
-    robot: ET.Element,
-    name: str,
-    kind: str,
-    parent: str,
-    child: str,
-    position: Array,
-    turn: Array,
-    axis: Array | None = None,
-    limits: dict[str, str] | None = None,
-) -> None:
-    joint = ET.SubElement(robot, "joint", name=name, type=kind)
-    _origin(joint, position, turn)
-    ET.SubElement(joint, "parent", link=parent)
-    ET.SubElement(joint, "child", link=child)
-    if axis is not None and limits is not None:
-        ET.SubElement(joint, "axis", xyz=_text(*axis))
-        ET.SubElement(joint, "limit", limits)
-
-
-def _inertial(
-    link: ET.Element,
-    mass: float = 0.0,
-    diagonal: Array | None = None,
-    position: Array | None = None,
-    turn: Array | None = None,
-) -> None:
-    inertial = ET.SubElement(link, "inertial")
-    _origin(inertial, np.zeros(3) if position is None else position, np.eye(3) if turn is None else turn)
-    ET.SubElement(inertial, "mass", value=_text(mass))
-    moments = np.zeros(3) if diagonal is None else diagonal
-    values = dict(zip(("ixx", "iyy", "izz"), map(_text, moments), strict=True))
-    ET.SubElement(inertial, "inertia", {**values, "ixy": "0", "ixz": "0", "iyz": "0"})
-
-
-def _origin(parent: ET.Element, position: Array, turn: Array) -> None:
-    # R = Rz(yaw) Ry(pitch) Rx(roll). Each angle comes from what the ones before leave, so that nothing is lost where
-    # the pitch is a right angle and yaw and roll turn about one axis.
-    yaw = np.arctan2(turn[1, 0], turn[0, 0])
-    rest = _about(np.array([0.0, 0.0, 1.0]), -yaw) @ turn
-    pitch = np.arctan2(-rest[2, 0], rest[0, 0])
-    roll = np.arctan2(-rest[1, 2], rest[1, 1])
-    ET.SubElement(parent, "origin", xyz=_text(*position), rpy=_text(roll, pitch, yaw))
-
-
-def _matrix(wxyz: Array) -> Array:
-    matrix = np.empty(9)
-    mujoco.mju_quat2Mat(matrix, np.asarray(wxyz, dtype=np.float64))
-    return matrix.reshape(3, 3)
-
-
-def _about(axis: Array, angle: float) -> Array:
-    quaternion = np.empty(4)
-    mujoco.mju_axisAngle2Quat(quaternion, np.asarray(axis, dtype=np.float64), float(angle))
-    return _matrix(quaternion)
-
-
-def _geom_name(model: mujoco.MjModel, geom: int) -> str:
-    return model.geom(geom).name or f"geom{geom}"
-
-
-def _text(*numbers: float) -> str:
-    return " ".join(repr(float(number)) for number in numbers)

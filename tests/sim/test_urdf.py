@@ -7,6 +7,7 @@ import pytest
 from robot_rl.errors import ConfigurationError
 from robot_rl.spec import builtin_robots, load_robot
 from sim.mujoco_model import compile_model
+from sim.surfaces import pairs
 from sim.urdf import export
 
 pybullet = pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
@@ -110,7 +111,9 @@ def _has_free_joint(model, body):
 def test_the_same_pairs_may_touch_as_in_mujoco(name):
     model = compile_model(load_robot(name))
     ours = set()
-    for one, other, touch in export(model).touching(model):
+    found = export(model)
+    surfaces = [*found.surfaces, *(ground.surface for ground in found.grounds)]
+    for one, other, touch in pairs(model, surfaces):
         for first in one.geoms if touch else ():
             ours |= {tuple(sorted((model.geom(first).id, model.geom(second).id))) for second in other.geoms}
     # Balls that feel each other from afar: MuJoCo finds a contact for every pair that it does not rule out.
@@ -121,8 +124,20 @@ def test_the_same_pairs_may_touch_as_in_mujoco(name):
     mujoco.mj_comPos(model, data)
     mujoco.mj_collision(model, data)
     found = {tuple(sorted((int(c.geom1), int(c.geom2)))) for c in data.contact[: data.ncon]}
-    names = [{tuple(model.geom(g).name for g in pair) for pair in pairs} for pairs in (ours - found, found - ours)]
+    names = [{tuple(model.geom(g).name for g in pair) for pair in some} for some in (ours - found, found - ours)]
     assert names == [set(), set()]
+
+
+@pytest.mark.parametrize("order", [("arm", "free"), ("free", "arm")])
+def test_bodies_that_exclude_each_other_never_touch(order):
+    assert pairs_of(model_of()) == [("bar", "ball")]
+    rest = f"<contact><exclude body1='{order[0]}' body2='{order[1]}'/></contact>"
+    assert pairs_of(model_of(rest=rest)) == []
+
+
+def pairs_of(model):
+    """The first shapes of surfaces that may touch."""
+    return [(one.geoms[0], other.geoms[0]) for one, other, touch in pairs(model, export(model).surfaces) if touch]
 
 
 def model_of(body="", rest=""):
@@ -140,6 +155,7 @@ def model_of(body="", rest=""):
         ("<geom name='egg' type='ellipsoid' size='.1 .1 .2'/>", "", ["geom 'egg'", "ellipsoid"]),
         ("<geom name='sole' size='.1' condim='6'/>", "", ["geom 'sole'", "6"]),
         ("", "<equality><weld name='glue' body1='arm' body2='free'/></equality>", ["equality 'glue'", "weld"]),
+        ("", "<equality><connect name='pin' body1='arm' anchor='0 0 0'/></equality>", ["equality 'pin'", "world"]),
         ("", "<contact><pair name='special' geom1='bar' geom2='ball'/></contact>", ["pair 'special'"]),
         ("", "<tendon><fixed name='rope'><joint joint='elbow' coef='1'/></fixed></tendon>", ["tendon 'rope'"]),
     ],
