@@ -140,7 +140,7 @@ def fitted_friction(model: mujoco.MjModel, touching: Sequence[tuple[Surface, Sur
         rows[row, names.index(other.link)] += 1.0
         wanted[row] = np.log(max(_NO_FRICTION, _friction_of(one, other)))
         inner[row] = model.body_rootid[one.body] == model.body_rootid[other.body] != 0
-    weight = np.where(inner, 1e-3, 1.0)
+    weight = np.where(inner, 1e-5, 1.0)
     logarithms = np.linalg.lstsq(rows * weight[:, None], wanted * weight, rcond=None)[0]
     off = np.abs(rows @ logarithms - wanted)
     off[inner] = 0.0

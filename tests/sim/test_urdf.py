@@ -7,7 +7,7 @@ import pytest
 from robot_rl.errors import ConfigurationError
 from robot_rl.spec import builtin_robots, load_robot
 from sim.mujoco_model import compile_model
-from sim.surfaces import pairs
+from sim.surfaces import fitted_friction, pairs
 from sim.urdf import export
 
 pybullet = pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
@@ -116,16 +116,36 @@ def test_the_same_pairs_may_touch_as_in_mujoco(name):
     for one, other, touch in pairs(model, surfaces):
         for first in one.geoms if touch else ():
             ours |= {tuple(sorted((model.geom(first).id, model.geom(second).id))) for second in other.geoms}
-    # Balls that feel each other from afar: MuJoCo finds a contact for every pair that it does not rule out.
+    found = {tuple(sorted(geoms)) for *geoms, _ in every_possible_contact(model)}
+    names = [{tuple(model.geom(g).name for g in pair) for pair in some} for some in (ours - found, found - ours)]
+    assert names == [set(), set()]
+
+
+@pytest.mark.parametrize("name", builtin_robots())
+def test_products_of_fitted_friction_are_what_mujoco_has_with_objects_and_the_ground(name):
+    model = compile_model(load_robot(name))
+    found = export(model)
+    surfaces = [*found.surfaces, *(ground.surface for ground in found.grounds)]
+    fitted = fitted_friction(model, [(one, other) for one, other, touch in pairs(model, surfaces) if touch])
+    of_geom = {model.geom(geom).id: fitted.get(surface.link) for surface in surfaces for geom in surface.geoms}
+    compared = 0
+    for *geoms, friction in every_possible_contact(model):
+        roots = [model.body_rootid[model.geom_bodyid[geom]] for geom in geoms]
+        if roots[0] != roots[1]:
+            assert of_geom[geoms[0]] * of_geom[geoms[1]] == pytest.approx(friction, rel=1e-6)
+            compared += 1
+    assert compared
+
+
+def every_possible_contact(model):
+    """Pairs of shapes and their friction as MuJoCo finds them when all are balls that feel each other from afar."""
     model.geom_margin[:] = model.body_margin[:] = 10.0
     model.geom_type[model.geom_type != int(mujoco.mjtGeom.mjGEOM_PLANE)] = int(mujoco.mjtGeom.mjGEOM_SPHERE)
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     mujoco.mj_collision(model, data)
-    found = {tuple(sorted((int(c.geom1), int(c.geom2)))) for c in data.contact[: data.ncon]}
-    names = [{tuple(model.geom(g).name for g in pair) for pair in some} for some in (ours - found, found - ours)]
-    assert names == [set(), set()]
+    return [(int(c.geom1), int(c.geom2), float(c.friction[0])) for c in data.contact[: data.ncon]]
 
 
 @pytest.mark.parametrize("order", [("arm", "free"), ("free", "arm")])
