@@ -260,6 +260,15 @@ def test_the_engine_says_nothing_when_it_is_loaded():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_a_camera_that_nobody_closed_says_nothing_at_exit():
+    done = run_python(
+        "import numpy as np; from robot_rl.make import make_camera, make_robot; from robot_rl.robot import Start\n"
+        "robot = make_robot('dclaw', 'pybullet'); robot.reset(Start(robot.spec.home), np.random.default_rng(0))\n"
+        "camera = make_camera(robot); camera()"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_an_engine_that_is_not_installed_names_its_extra():
     done = run_python(
         "import sys; sys.modules['pybullet'] = None; from robot_rl.cli import main; "
