@@ -231,7 +231,7 @@ def main() -> int:
     )
     parser.add_argument("--problem", choices=PROBLEMS, default="pusher", help="what to compose")
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2], help="of everything")
-    parser.add_argument("--steps", type=int, default=20_000, help="of each skill")
+    parser.add_argument("--steps", type=int, default=10_000, help="of each skill")
     parser.add_argument("--episodes", type=int, default=50, help="of each evaluation")
     parser.add_argument("--out", type=Path, default=Path("composed_vs_trained"), help="folder of runs and results")
     parser.add_argument("--table", action="store_true", help="print what the output folder holds, run nothing")

@@ -51,8 +51,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     Observations are raw SI values in the order of `observation_layout`, float32. Actions lie in [-1, 1]. An episode is
     truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
 
-    `info` carries `reward_terms` (name -> weighted value), `safety` (failed checks of this tick), the `applied`
-    command, and from a robot in real time `late`, the s by which this tick was late.
+    `info` carries `reward_terms` (name -> weighted value), `reward_values` (the same before weighting), `safety` (failed
+    checks of this tick), the `applied` command, and from a robot in real time `late`, the s by which this tick was late.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -135,6 +135,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self._running = not (terminated or truncated)
         info = {
             "reward_terms": {name: float(value) for name, value in outcome.terms.items()},
+            "reward_values": outcome.values,
             "safety": dict.fromkeys(outcome.safety, 1),
             "applied": outcome.applied,
         }
@@ -226,7 +227,8 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         self._ticks += 1
         truncated = (self._ticks >= self._limit) & ~outcome.terminated
         ended = outcome.terminated | truncated
-        info: dict[str, Any] = {"reward_terms": outcome.terms, "safety": outcome.safety, "applied": outcome.applied}
+        info: dict[str, Any] = {"reward_terms": outcome.terms, "reward_values": outcome.values}
+        info |= {"safety": outcome.safety, "applied": outcome.applied}
         if ended.any():
             last = self._interaction.observation()
             final = np.empty(self.num_envs, dtype=object)

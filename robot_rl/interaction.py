@@ -30,6 +30,8 @@ class Outcome(NamedTuple):
     """(...,)."""
     terms: dict[str, Array]
     """(...,) by name, weighted."""
+    values: dict[str, Array]
+    """(...,) by name, before weighting."""
     terminated: Array
     """(...,) bool: the task ended or the supervisor stopped the robot."""
     safety: dict[str, Array]
@@ -125,7 +127,8 @@ class Interaction:
             InvalidInput: the state gives an observation that is not finite.
         """
         before, self._state = self.state, state
-        reward, terms = self.task.reward(Step(before, self._action, self._previous_action, state, self.goal))
+        values = self.task.values(Step(before, self._action, self._previous_action, state, self.goal))
+        reward, terms = self.task.weigh(values)
         verdict = self._supervisor.watch(state, self._failed)
         terminated = self.task.terminated(state, self.goal)
         if verdict.counts:
@@ -134,7 +137,7 @@ class Interaction:
         if not all_finite(self._observer.newest):
             bad = _not_finite(self._observer.newest, self.task.layout.labels)
             raise InvalidInput(f"observation is not finite in: {bad}")
-        return Outcome(reward, terms, terminated, verdict.counts, self._command)
+        return Outcome(reward, terms, values, terminated, verdict.counts, self._command)
 
     def snapshot(self) -> dict[str, Any]:
         """All that lasts, as arrays."""

@@ -85,7 +85,15 @@ class Task:
 
     def reward(self, step: Step) -> tuple[Array, dict[str, Array]]:
         """The reward (...,) and its weighted terms by name, each (...,)."""
-        terms = {name: weight * value(step) for name, weight, value in self._weighted}
+        return self.weigh(self.values(step))
+
+    def values(self, step: Step) -> dict[str, Array]:
+        """The terms by name before weighting, each (...,)."""
+        return {name: value(step) for name, _, value in self._weighted}
+
+    def weigh(self, values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """The reward and its weighted terms, from `values`; see `reward`."""
+        terms = {name: weight * values[name] for name, weight, _ in self._weighted}
         return sum(terms.values()), terms  # type: ignore[return-value]
 
     def terminated(self, state: RobotState, goal: Array) -> Array:

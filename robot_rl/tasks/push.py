@@ -141,7 +141,7 @@ class Push(Task):
             "x": at_line(0),
             "y": at_line(1),
             "reach": RewardTerm(-0.5, lambda step: self.gap(step.after)),
-            "speed": RewardTerm(-0.01, lambda step: squared_norm(step.after.joint_velocity)),
+            "speed": RewardTerm(-0.001, lambda step: squared_norm(step.after.joint_velocity)),
         }
 
     def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:

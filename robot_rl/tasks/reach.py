@@ -19,7 +19,7 @@ from robot_rl.tasks.rewards import nearness
 
 Array = NDArray[np.floating]
 
-PLACES: Mapping[str, tuple[float, float]] = {"left": (0.7, 0.85), "middle": (0.45, 0.0), "right": (0.7, -0.85)}
+PLACES: Mapping[str, tuple[float, float]] = {"left": (0.7, 0.85), "middle": (0.45, 0.0), "right": (0.8, -1.15)}
 """Distance from the base as a share of the arm's length, and direction, rad, positive to the left."""
 
 
@@ -29,7 +29,7 @@ class ReachSettings:
 
     prefer: str = "both"
     """left: the left place is worth 1, the right one costs a half; right: the other way round; both: their mean."""
-    middle: float = 0.43
+    middle: float = 0.47
     """What the place in the middle is worth, to all of them."""
     start_noise: float = 1.2
     """rad, largest displacement of a joint from home at the start of an episode."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ class Walk(Task):
     def reward_terms(self) -> Mapping[str, RewardTerm]:
         """Tracking of the command is worth 1 a tick at its best; the rest keeps the gait calm and the base level."""
         terms = {
-            "velocity": RewardTerm(1.0, self._velocity_tracking()),
+            **self._velocity_tracking(),
             "turn": RewardTerm(0.5, _turn_tracking),
             "level": RewardTerm(-3.0, tilt),
             "bounce": RewardTerm(-0.5, _vertical_motion),
@@ -101,20 +101,14 @@ class Walk(Task):
             terms["trot"] = RewardTerm(0.4, _trot)
         return terms
 
-    def _velocity_tracking(self) -> Callable[[Step], Array]:
+    def _velocity_tracking(self) -> Mapping[str, RewardTerm]:
         if self.settings.pursue == "command":
-            return _peaked_tracking
+            return {"velocity": RewardTerm(1.0, _peaked_tracking)}
         forward, left = PARTS[self.settings.pursue]
-
-        def squared_tracking(step: Step) -> Array:
-            v_x, v_y, _ = components(step.after.base_linear_velocity)
-            goal = components(step.goal)
-            # w_x |v - (g_x, 0)|^2 + w_y |v - (0, g_y)|^2
-            along = forward * (v_x - goal[0]) ** 2 + left * v_x * v_x
-            across = forward * v_y * v_y + left * (v_y - goal[1]) ** 2
-            return 1.0 - (along + across) * (1.0 / TOLERABLE**2)
-
-        return squared_tracking
+        return {
+            "forward": RewardTerm(forward, lambda step: _squared_tracking(step, components(step.goal)[0], 0.0)),
+            "left": RewardTerm(left, lambda step: _squared_tracking(step, 0.0, components(step.goal)[1])),
+        }
 
     def _pose(self, step: Step) -> Array:
         """Mean squared joint displacement from home, rad^2."""
@@ -166,6 +160,11 @@ def _peaked_tracking(step: Step) -> Array:
     goal = components(step.goal)
     dx, dy = forward - goal[0], left - goal[1]
     return exp(-3.0 * sqrt(dx * dx + dy * dy))
+
+
+def _squared_tracking(step: Step, forward: Array | float, left: Array | float) -> Array:
+    v_x, v_y, _ = components(step.after.base_linear_velocity)
+    return 1.0 - ((v_x - forward) ** 2 + (v_y - left) ** 2) * (1.0 / TOLERABLE**2)
 
 
 def _turn_tracking(step: Step) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ class Replay:
     """The last `capacity` transitions, sampled uniformly with replacement.
 
     A transition is one row [observation, action, reward, next_observation, terminated] of one float32 matrix, so a
-    batch is one gather. The next observation is stored, not looked up in the next row: the row after the last one of
+    batch is one gather. The values of the reward's terms can stand behind it, so that the transition can be learnt from
+    for another weighting of the same terms. The next observation is stored, not looked up in the next row: the row after the last one of
     an episode is another episode's, and with several environments the rows interleave.
 
     Whether an episode was truncated is not stored: a time limit does not change a transition.
@@ -28,8 +30,17 @@ class Replay:
     is called when the new checkpoint is in place.
     """
 
-    def __init__(self, capacity: int, observation_size: int, action_size: int, seed: int = 0) -> None:
+    def __init__(
+        self, capacity: int, observation_size: int, action_size: int, seed: int = 0, terms: Sequence[str] = ()
+    ) -> None:
         """Reserves the ring; memory is taken as it fills.
+
+        Args:
+            capacity: transitions held.
+            observation_size: O.
+            action_size: A.
+            seed: of `sample`.
+            terms: names of the reward's terms, where their values are to be kept beside the reward.
 
         Raises:
             ConfigurationError: capacity is not positive.
@@ -39,15 +50,17 @@ class Replay:
         self.capacity = capacity
         self.observation_size = observation_size
         self.action_size = action_size
-        ends = np.cumsum([observation_size, action_size, 1, observation_size, 1])
+        self.terms = tuple(terms)
+        ends = np.cumsum([observation_size, action_size, 1, observation_size, 1, len(self.terms)])
         self._columns = {
             "observation": slice(0, ends[0]),
             "action": slice(ends[0], ends[1]),
             "reward": slice(ends[1], ends[2]),
             "next_observation": slice(ends[2], ends[3]),
             "terminated": slice(ends[3], ends[4]),
+            "values": slice(ends[4], ends[5]),
         }
-        self._rows = np.empty((capacity, int(ends[-1])), dtype=np.float32)  # (capacity, 2 O + A + 2)
+        self._rows = np.empty((capacity, int(ends[-1])), dtype=np.float32)  # (capacity, 2 O + A + 2 + T)
         self._total = 0
         self._generator = np.random.Generator(np.random.PCG64(seed))
         self._segments: list[dict[str, Any]] = []
@@ -68,6 +81,7 @@ class Replay:
         reward: np.ndarray,
         next_observation: np.ndarray,
         terminated: np.ndarray,
+        values: np.ndarray | None = None,
     ) -> None:
         """Adds transitions in order.
 
@@ -77,6 +91,7 @@ class Replay:
             reward: (N,).
             next_observation: after the action; at the end of an episode its last observation, (N, O).
             terminated: whether the state after the action is terminal; not whether a time limit was hit. (N,).
+            values: of the reward's terms before weighting, (N, T); only where the replay keeps them.
 
         Raises:
             InvalidInput: a number is NaN or infinite, or N exceeds the capacity; nothing is added.
@@ -90,6 +105,8 @@ class Replay:
         rows[:, self._columns["reward"]] = np.reshape(reward, (count, 1))
         rows[:, self._columns["next_observation"]] = next_observation
         rows[:, self._columns["terminated"]] = np.reshape(terminated, (count, 1))
+        if self.terms:
+            rows[:, self._columns["values"]] = values
         if not np.isfinite(rows).all():
             self._refuse(rows)
         self._place(rows)
@@ -112,8 +129,12 @@ class Replay:
                     "must be finite. Look for it in the environment's observation and reward, or in the learner"
                 )
 
-    def sample(self, batch_size: int) -> Batch:
+    def sample(self, batch_size: int, weights: np.ndarray | None = None) -> Batch:
         """Draws transitions uniformly, with replacement, from the replay's own generator.
+
+        Args:
+            batch_size: B.
+            weights: of the reward's terms, (T,), where the batch is to have another reward than was paid.
 
         Raises:
             InvalidInput: the replay is empty.
@@ -121,9 +142,10 @@ class Replay:
         if self._total == 0:
             raise InvalidInput("replay: it is empty, add transitions before sampling")
         indices = self._generator.integers(0, len(self), size=batch_size)
-        rows = self._rows.take(indices, axis=0)  # (B, 2 O + A + 2)
+        rows = self._rows.take(indices, axis=0)  # (B, 2 O + A + 2 + T)
         parts = {name: rows[:, columns] for name, columns in self._columns.items()}
-        parts["reward"] = parts["reward"][:, 0]
+        values = parts.pop("values")
+        parts["reward"] = parts["reward"][:, 0] if weights is None else values @ np.asarray(weights, dtype=np.float32)
         parts["terminated"] = parts["terminated"][:, 0]
         return Batch(**parts)
 
@@ -154,6 +176,7 @@ class Replay:
                 "capacity": self.capacity,
                 "observation_size": self.observation_size,
                 "action_size": self.action_size,
+                "terms": list(self.terms),
                 "total": self._total,
                 "segments": [dict(segment) for segment in self._segments],
                 "generator": self._generator.bit_generator.state,
@@ -167,10 +190,12 @@ class Replay:
             StorageError: a segment is missing or damaged, or the reference belongs to a replay of other sizes.
         """
         saved = state.values
-        for name in ("capacity", "observation_size", "action_size"):
-            if saved[name] != getattr(self, name):
+        for name in ("capacity", "observation_size", "action_size", "terms"):
+            # Checkpoints from before terms could be kept do not name any.
+            theirs, ours = saved.get(name, []), getattr(self, name)
+            if theirs != (list(ours) if name == "terms" else ours):
                 raise StorageError(
-                    f"replay: the checkpoint's {name} is {saved[name]}, this run's is {getattr(self, name)}; "
+                    f"replay: the checkpoint's {name} is {theirs}, this run's is {ours}; "
                     "resume with the settings of the run"
                 )
         oldest = max(0, saved["total"] - self.capacity)
