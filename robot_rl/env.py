@@ -51,8 +51,9 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     Observations are raw SI values in the order of `observation_layout`, float32. Actions lie in [-1, 1]. An episode is
     truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
 
-    `info` carries `reward_terms` (name -> weighted value), `reward_values` (the same before weighting), `safety` (failed
-    checks of this tick), the `applied` command, and from a robot in real time `late`, the s by which this tick was late.
+    `info` carries `reward_terms` (name -> weighted value), `reward_values` (the same before weighting), `safety`
+    (failed checks of this tick), `applied` (the command) and, from a robot in real time, `late`, the s by which this tick was
+    late.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012

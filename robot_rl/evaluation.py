@@ -140,7 +140,7 @@ def _result(
         seconds=len(measured) * env.task.spec.control_dt,
         reward=float(total),
         ended_early=bool(terminated),
-        success=success and not terminated if success is not None else None,
+        success=None if success is None else success and not (terminated and env.task.end_is_failure),
         figures=env.task.summarise(steps) if steps else {},
         safety=dict(safety),
     )

@@ -54,6 +54,8 @@ class Task:
     """s."""
     reward_needs: tuple[str, ...] = ()
     """Quantities of RobotState that the reward and the end of an episode read."""
+    end_is_failure: bool = True
+    """Whether an evaluation episode that ends before its time has failed; False where arriving is what ends it."""
 
     def __init__(self, spec: RobotSpec) -> None:
         """Args: spec: the robot. Raises MissingSensor for an observation the robot cannot make."""
@@ -116,7 +118,8 @@ class Task:
     def success(self, steps: Mapping[str, Array]) -> bool | None:
         """Whether an evaluation episode counts as a success; None where the task has no such notion.
 
-        An episode that ended early, by a fall or a drop, is a failure whatever this says.
+        An episode that ended early, by a fall or a drop, is a failure whatever this says, unless `end_is_failure` is
+        False.
 
         Args:
             steps: what `measure` gave at every tick, stacked, (T, ...).

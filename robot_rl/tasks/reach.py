@@ -1,4 +1,4 @@
-"""Bring an arm's tip to the place that is worth most, of several: skills that agree on what neither likes best."""
+"""Bring an arm's tip to the best of several places: skills that agree on what neither likes best."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from robot_rl.kinematics import SerialLegs
 from robot_rl.robot import RobotState, Start
 from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
-from robot_rl.task import RewardTerm, Step, Task
-from robot_rl.tasks.rewards import nearness
+from robot_rl.task import RewardTerm, Task
 
 Array = NDArray[np.floating]
 
-PLACES: Mapping[str, tuple[float, float]] = {"left": (0.7, 0.85), "middle": (0.45, 0.0), "right": (0.8, -1.15)}
+PLACES: Mapping[str, tuple[float, float]] = {"left": (0.7, 0.85), "middle": (0.45, 0.0), "right": (0.7, -0.85)}
 """Distance from the base as a share of the arm's length, and direction, rad, positive to the left."""
+WORTH: Mapping[str, tuple[float, float]] = {"left": (1.0, -0.5), "right": (-0.5, 1.0), "both": (0.25, 0.25)}
+"""Of the left and the right place, by the setting `prefer`; "both" is the mean of the two others."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ReachSettings:
 
     prefer: str = "both"
     """left: the left place is worth 1, the right one costs a half; right: the other way round; both: their mean."""
-    middle: float = 0.47
+    middle: float = 0.7
     """What the place in the middle is worth, to all of them."""
     start_noise: float = 1.2
     """rad, largest displacement of a joint from home at the start of an episode."""
@@ -40,16 +41,13 @@ class ReachSettings:
         check(self, "task reach", start_noise=(self.start_noise >= 0, "0 or more"))
 
 
-WORTH: Mapping[str, tuple[float, float]] = {"left": (1.0, -0.5), "right": (-0.5, 1.0), "both": (0.25, 0.25)}
-"""Of the left and the right place, by the setting `prefer`; "both" is the mean of the two others."""
-
-
 class Reach(Task):
-    """Hold the tip at the best of three places.
+    """Bring the tip to one of three places, which ends the episode and pays what the place is worth.
 
     "left" and "right" each know a place that the other shuns, and both like the one in the middle, though less. Their
-    mean is worth most in the middle. The average of their values is not: at each side it promises what one of them
-    would stay for and the other would soon have left. A pair to see that on, and its repair.
+    mean is worth most in the middle. The average of their values knows better: between the places it promises both
+    skills the one that each likes best, more than the middle pays, so it stays there and arrives nowhere. A pair to
+    see that on, and its repair.
 
     Source: the incompatible tasks of Hunt et al. 2019 (arXiv 1812.02216); places and rewards are ours.
     """
@@ -57,8 +55,9 @@ class Reach(Task):
     name = "reach"
     history = ("joint_position", "joint_velocity", "previous_action")
     time_limit = 4.0
-    near = 0.04
-    """m, distance from a place at which its reward has fallen to a half."""
+    end_is_failure = False
+    near = 0.05
+    """m, distance from a place that counts as there."""
 
     def __init__(self, spec: RobotSpec, settings: ReachSettings | None = None) -> None:
         """Args: spec: a robot with the kinematics of its tip; settings: worths and starts."""
@@ -90,21 +89,28 @@ class Reach(Task):
         there = self.place(name)
         return sqrt((x - there[0]) ** 2 + (y - there[1]) ** 2)
 
+    def there(self, state: RobotState, name: str) -> NDArray[np.bool_]:
+        """Whether the tip is at a place, (...,) bool."""
+        return self.distance(state, name) < self.near
+
+    def terminated(self, state: RobotState, goal: Array) -> Array:
+        """At any of the places."""
+        left, middle, right = (self.there(state, name) for name in PLACES)
+        return left | middle | right
+
     def reward_terms(self) -> Mapping[str, RewardTerm]:
-        """A tick at a place is worth what the place is."""
+        """What the place is worth, once; time and fast joints cost a little."""
         left, right = WORTH[self.settings.prefer]
 
         def at(name: str, worth: float) -> RewardTerm:
-            return RewardTerm(worth, lambda step: nearness(self.distance(step.after, name), self.near))
-
-        def speed(step: Step) -> Array:
-            return squared_norm(step.after.joint_velocity)
+            return RewardTerm(worth, lambda step: 1.0 * self.there(step.after, name))
 
         return {
             "left": at("left", left),
             "middle": at("middle", self.settings.middle),
             "right": at("right", right),
-            "speed": RewardTerm(-0.05, speed),
+            "time": RewardTerm(-0.02, lambda step: np.ones(step.action.shape[:-1])),
+            "speed": RewardTerm(-0.001, lambda step: squared_norm(step.after.joint_velocity)),
         }
 
     def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:

@@ -20,8 +20,8 @@ class Replay:
 
     A transition is one row [observation, action, reward, next_observation, terminated] of one float32 matrix, so a
     batch is one gather. The values of the reward's terms can stand behind it, so that the transition can be learnt from
-    for another weighting of the same terms. The next observation is stored, not looked up in the next row: the row after the last one of
-    an episode is another episode's, and with several environments the rows interleave.
+    for another weighting of the same terms. The next observation is stored, not looked up in the next row: the row
+    after the last one of an episode is another episode's, and with several environments the rows interleave.
 
     Whether an episode was truncated is not stored: a time limit does not change a transition.
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from robot_rl.env import RobotEnv
 from robot_rl.errors import ConfigurationError, MissingSensor
+from robot_rl.evaluation import evaluate
 from robot_rl.robot import RobotState
 from robot_rl.spec import load_robot
 from robot_rl.task import Step
@@ -47,14 +49,16 @@ def test_the_rewards_of_the_two_sides_average_to_that_of_both_in_any_state():
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_the_action_reaches_every_place_and_the_tip_is_paid_for_being_there(name):
+def test_the_action_reaches_every_place_and_the_episode_ends_there(name):
     task = REACH["both"]
     joints = joints_at(task.place(name))
     assert (np.abs(joints - ARM.home) <= ARM.action.scale).all()
     assert float(task.distance(at(joints).after, name)) == pytest.approx(0.0, abs=1e-9)
-    assert float(task.terms[name].value(at(joints))) == pytest.approx(1.0)
-    beside = joints_at(task.place(name) + np.array([task.near, 0.0]))
-    assert float(task.terms[name].value(at(beside))) == pytest.approx(0.5)
+    for away, there in ((0.98, True), (1.02, False)):
+        beside = at(joints_at(task.place(name) + np.array([away * task.near, 0.0])))
+        assert bool(task.terminated(beside.after, np.zeros(0))) is there
+        assert float(task.terms[name].value(beside)) == there
+        assert not any(task.terms[other].value(beside) for other in PLACES if other != name)
 
 
 def test_each_side_likes_its_own_place_best_and_their_mean_the_one_between():
@@ -71,8 +75,17 @@ def test_each_side_likes_its_own_place_best_and_their_mean_the_one_between():
         assert task.summarise(ends)[f"final_{best[prefer]}_m"] == 0.0
 
 
-def test_fast_joints_cost_in_reaching():
-    assert float(REACH["left"].reward(at(ARM.home, 2.0))[0]) < float(REACH["left"].reward(at(ARM.home))[0])
+def test_time_and_fast_joints_cost_in_reaching():
+    still, fast = (float(REACH["left"].reward(at(ARM.home, velocity))[0]) for velocity in (0.0, 2.0))
+    assert fast < still < 0.0
+
+
+def test_arriving_is_a_success_of_an_evaluation_although_it_ends_the_episode():
+    env = RobotEnv(MujocoRobot(ARM, noise=False), REACH["both"])
+    joints = joints_at(REACH["both"].place("middle"))
+    found = evaluate(env, lambda observation: (joints - ARM.home) / ARM.action.scale, 5)
+    assert [episode.ended_early for episode in found.episodes] == [True] * 5
+    assert found.successes == sum(episode.figures["final_middle_m"] < 0.05 for episode in found.episodes) > 0
 
 
 def test_reaching_starts_anywhere_with_the_object_out_of_the_way():
