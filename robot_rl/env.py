@@ -52,8 +52,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
 
     `info` carries `reward_terms` (name -> weighted value), `reward_values` (the same before weighting), `safety`
-    (failed checks of this tick), `applied` (the command) and, from a robot in real time, `late`, the s by which this tick was
-    late.
+    (failed checks of this tick), `applied` (the command) and, from a robot in real time, `late`, the s by which this
+    tick was late.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012

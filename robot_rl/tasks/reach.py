@@ -95,8 +95,7 @@ class Reach(Task):
 
     def terminated(self, state: RobotState, goal: Array) -> Array:
         """At any of the places."""
-        left, middle, right = (self.there(state, name) for name in PLACES)
-        return left | middle | right
+        return np.any([self.there(state, name) for name in PLACES], axis=0)
 
     def reward_terms(self) -> Mapping[str, RewardTerm]:
         """What the place is worth, once; time and fast joints cost a little."""
