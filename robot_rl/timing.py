@@ -118,7 +118,8 @@ class TimingLog:
 
     def trace(self) -> TimingTrace:
         """The kept ticks in the order in which they happened."""
-        rows = np.roll(self._values, -(self.ticks % len(self._values)), axis=0)[-min(self.ticks, len(self._values)) :]
+        capacity = len(self._values)
+        rows = self._values[np.arange(max(0, self.ticks - capacity), self.ticks) % capacity]
         columns = {name: rows[:, self.names.index(name)] for name in TRACE_COLUMNS if name in self.names}
         zeros = np.zeros(len(rows))
         return TimingTrace(*(columns.get(name, zeros).copy() for name in TRACE_COLUMNS))
