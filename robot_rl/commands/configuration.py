@@ -10,6 +10,7 @@ In a file:
     robots: 1
     seed: 0
     on: mujoco
+    randomize: mild
 
 The resolved form has every setting in it. It is saved as the run's config.json, and `--config` reads that too.
 """
@@ -28,6 +29,7 @@ from robot_rl.make import (
     ALGORITHMS,
     BACKENDS,
     algorithm_of,
+    load_randomization,
     make_env,
     make_learner,
     make_task,
@@ -42,11 +44,12 @@ from robot_rl.task import Task
 if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv
+    from robot_rl.make import Randomization
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
-KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", "on", "ros", "real_time", *ALGORITHMS)
+KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", "on", "ros", "real_time", "randomize", *ALGORITHMS)
 SECTIONS = ("task", "trainer", "ros", "real_time", *ALGORITHMS)
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
@@ -74,6 +77,8 @@ class TrainingConfig:
     """Of `RosSettings`; empty where the robot lives elsewhere."""
     real_time: Mapping[str, Any] = field(default_factory=dict)
     """Of `RealTimeSettings`; empty where time waits for the learner."""
+    randomize: Mapping[str, Any] | None = None
+    """Terms of randomisation with their settings, whole, so that a run depends on no other file; None for none."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
@@ -88,7 +93,8 @@ class TrainingConfig:
             "trainer": dict(self.trainer),
             "seed": self.seed,
         }
-        return found | {name: dict(values) for name in ("ros", "real_time") if (values := getattr(self, name))}
+        others = ("ros", "real_time", "randomize")
+        return found | {name: dict(values) for name in others if (values := getattr(self, name))}
 
     def spec(self) -> RobotSpec:
         """The robot, unchanged since the run was configured."""
@@ -110,7 +116,11 @@ class TrainingConfig:
     def make_env(self, task: Task) -> RobotEnv:
         """The environment to train in."""
         ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
-        return make_env(self.spec(), task, backend=self.on, ros=ros)
+        return make_env(self.spec(), task, backend=self.on, ros=ros, randomization=self.randomization())
+
+    def randomization(self) -> Randomization | None:
+        """What differs from episode to episode of training."""
+        return load_randomization(self.randomize, self.spec()) if self.randomize else None
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -197,6 +207,9 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
     chosen = asdict(from_mapping(settings_class, task, f"{where}.task")) if settings_class else {}
     recorded = values.get("robot_digest", spec.digest)
     place = _place(values, where, counts["robots"])
+    randomize = values.get("randomize")
+    if randomize and place["on"] != "mujoco":
+        raise ConfigurationError(f"{where}.randomize: for robots simulated by MuJoCo, this one is on {place['on']!r}")
     config = TrainingConfig(
         robot=robot if robot in builtin_robots() else str(Path(robot).resolve()),
         task=name,
@@ -209,6 +222,7 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
         robots=counts["robots"],
         seed=counts["seed"],
         robot_digest=recorded,
+        randomize=load_randomization(randomize, spec).settings if randomize else None,
         **place,
     )
     config.make_task()

@@ -17,7 +17,7 @@ from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import PolicyFile, find_policy
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
-from robot_rl.make import make_env, make_task
+from robot_rl.make import load_randomization, make_env, make_task
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot
 from robot_rl.task import Task
 
@@ -32,7 +32,8 @@ def run(arguments: Sequence[str]) -> int:
     task = _task(contract, spec)
     policy = load_policy(file.path, robot=spec, layout=task.layout)
     _set_weights(policy, values.weights)
-    env = make_env(spec, task, time_limit=values.seconds)
+    varied = load_randomization(values.randomize, spec) if values.randomize else None
+    env = make_env(spec, task, randomization=varied, time_limit=values.seconds)
     act = actor(policy)
     say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name}")
     result = evaluate(env, act, values.episodes, values.seed, values.goal)
@@ -49,6 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         "file": relative(file.path),
         "robot": spec.name,
         "task": task.name,
+        "randomize": varied.settings if varied else None,
         **result.to_dict(),
         "video": video,
         "torch_loaded": "torch" in sys.modules,
@@ -101,6 +103,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="of a composed policy's skills, sum 1 [the file's]"
     )
+    parser.add_argument("--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs [none]")
     parser.add_argument("--video", metavar="FILE.mp4", help="film one more episode")
     add_json(parser)
     return parser

@@ -94,6 +94,9 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--seed", type=_lenient(brief, whole_number(0)), help="of everything random [0]")
     parser.add_argument("--robots", type=_lenient(brief, whole_number(1)), help="copies simulated in step [1]")
     parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
+    parser.add_argument(
+        "--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs in every episode [none]"
+    )
     parser.add_argument("--namespace", metavar="NAME", help="over ROS: before all relative topic names")
     parser.add_argument(
         "--lock-step", action="store_true", help="over ROS: the other side is `robot-rl twin --lock-step`, time waits"
@@ -145,6 +148,7 @@ def _given(values: Any) -> dict[str, Any]:
     """The general flags in the form of a configuration file."""
     given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed", "on")}
     given |= {
+        "randomize": values.randomize,
         "task": {"name": values.task},
         "trainer": {"total_steps": values.steps},
         "ros": {"namespace": values.namespace, "lock_step": values.lock_step or None},

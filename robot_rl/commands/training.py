@@ -99,7 +99,9 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
     if config.real_time:
         return train_robot(run, config, settings, task, yes)
     learner = config.make_learner()
-    env = config.make_env(task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
+    varied = config.randomization()
+    several = config.robots > 1
+    env = make_vector_env(spec, task, config.robots, randomization=varied) if several else config.make_env(task)
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
     evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
     try:

@@ -245,7 +245,8 @@ def test_an_encoder_that_reads_too_much_holds_the_joint_too_low(wheel):
 
 def test_noise_and_bias_of_sensors_have_the_size_that_was_drawn(ball):
     spec = ball({"sensors.joint_position.noise": 0.02})
-    robot = make(spec, noise=True, sensor_noise=1.5, sensor_bias={"angular_velocity": [0.1, 0.2], "joint_velocity": 0.3})
+    bias = {"angular_velocity": [0.1, 0.2], "joint_velocity": 0.3}
+    robot = make(spec, noise=True, sensor_noise=1.5, sensor_bias=bias)
     states = [robot.step(JointCommand(spec.home)) for _ in range(400)]
     position = np.array([state.joint_position[0] for state in states])
     spin = np.array([state.angular_velocity for state in states])
@@ -422,9 +423,9 @@ def test_the_copies_of_a_batch_differ_and_say_how():
     batch.reset(np.arange(3), [Start(spec.home)] * 3, rng)
     masses = batch.drawn["mass.base"]
     assert len(set(masses)) == 3
-    for model, ratio in zip(batch._models, masses, strict=True):
-        base = model.body("base").id
-        assert model.body_mass[base] > 0.0
+    loads = batch.drawn["payload.kg"]
+    for model, ratio, load in zip(batch._models, masses, loads, strict=True):
+        assert model.body("base").mass[0] == pytest.approx(3.0 * ratio + load)
     before = batch.drawn
     batch.reset(np.array([1]), [Start(spec.home)], rng)
     assert list(batch.drawn["mass.base"] == before["mass.base"]) == [True, False, True]
