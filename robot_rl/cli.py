@@ -16,6 +16,7 @@ from robot_rl.errors import RobotRLError, UnknownName
 COMMANDS = {
     "train": "train a policy",
     "evaluate": "run a policy file in simulation and measure it",
+    "transfer": "certify what a policy file keeps where the robot differs from its simulation",
     "compose": "put several trained policies together without training",
     "export": "write a run's policy as one ONNX file",
     "info": "say what a run, a policy file or a bag is",

@@ -12,8 +12,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.errors import NoPart
 from robot_rl.section import Section
-from sim.parts import Indices, NoPart, Parts
+from sim.parts import Indices, Parts
 from sim.term import Bound, chosen_bodies, chosen_joints, draws, one_of
 
 if TYPE_CHECKING:

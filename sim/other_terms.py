@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.errors import ConfigurationError, NoPart, UnknownName
 from robot_rl.section import Section
 from robot_rl.timing import read_timing
 from sim.channels import Latency
 from sim.distributions import Distribution
-from sim.parts import NoPart, Parts
+from sim.parts import Parts
 from sim.term import Bound, draws, one_of, optional
 
 if TYPE_CHECKING:

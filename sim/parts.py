@@ -9,14 +9,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.errors import NoPart, UnknownName
 from robot_rl.spec import RobotSpec
 
 Indices = NDArray[np.intp]
-
-
-class NoPart(ConfigurationError):
-    """A robot lacks the part that something is about."""
 
 
 class Parts:

@@ -11,13 +11,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.errors import ConfigurationError, NoPart, UnknownName
 from robot_rl.section import Section
 from robot_rl.spec import RobotSpec
 from sim import model_terms, other_terms
 from sim.distributions import is_distribution
 from sim.mujoco_model import compile_model
-from sim.parts import NoPart, Parts
+from sim.parts import Parts
 from sim.term import Bound, Term
 from sim.terrain import needs_field, terrain
 
@@ -98,7 +98,7 @@ class Randomization:
                 bind(term, self.settings[term], parts, name)
             except NoPart as error:
                 if not preset:
-                    raise ConfigurationError(f"{name}.{term}: {error}") from error
+                    raise NoPart(f"{name}.{term}: {error}") from error
                 del self.settings[term]
                 self.left_out.append(term)
         if "timing" in self.settings:

@@ -28,8 +28,8 @@ def run(arguments: Sequence[str]) -> int:
     check_video_name(values.video)
     file = find_policy(values.policy)
     contract = read_contract(file.path)
-    spec = _robot(values.robot, contract, file)
-    task = _task(contract, spec)
+    spec = policy_robot(values.robot, contract, file)
+    task = policy_task(contract, spec)
     policy = load_policy(file.path, robot=spec, layout=task.layout)
     _set_weights(policy, values.weights)
     varied = load_randomization(values.randomize, spec) if values.randomize else None
@@ -117,7 +117,8 @@ def _set_weights(policy: Policy, weights: list[float] | None) -> None:
     policy.weights = np.array(weights)
 
 
-def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec:
+def policy_robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec:
+    """The robot of a policy file: the one that was given, that of its run, or the built-in one of that name."""
     if given is not None:
         return load_robot(given)
     if file.run is not None:
@@ -132,7 +133,8 @@ def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec
     return load_robot(contract.robot.name)
 
 
-def _task(contract: Contract, spec: RobotSpec) -> Task:
+def policy_task(contract: Contract, spec: RobotSpec) -> Task:
+    """The task that a policy file was trained for; raises PolicyError where it does not suit the robot."""
     settings: dict[str, Any] = dict(contract.task.settings)
     try:
         return make_task(contract.task.name, spec, settings)

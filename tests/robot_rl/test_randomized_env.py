@@ -113,7 +113,8 @@ SHORT = [
 @pytest.mark.parametrize("robots", [1, 2])
 def test_a_resumed_randomised_run_is_the_uninterrupted_one(robots, tmp_path, capsys):
     def train(name, steps):
-        given = ["turn_valve", "--robot", "dclaw", "--seed", "2", "--robots", str(robots), "--out", str(tmp_path / name)]
+        given = ["turn_valve", "--robot", "dclaw", "--seed", "2", "--robots", str(robots)]
+        given += ["--out", str(tmp_path / name)]
         assert main(["train", *given, "--randomize", "strong", "--steps", str(steps), *SHORT]) == 0
 
     train("whole", 180)
