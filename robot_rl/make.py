@@ -20,6 +20,7 @@ from robot_rl.tasks import TASKS
 if TYPE_CHECKING:
     from hardware.bag import Bag
     from hardware.bag_replay import BagTransitions, ReplayReport
+    from hardware.bag_timing import BagTiming
     from hardware.deployment import Deployment
     from hardware.doctor import Doctor
     from hardware.guard import Guard
@@ -229,6 +230,13 @@ def bag_transitions(
     except ModuleNotFoundError as error:
         raise _missing_for_bags(error) from error
     return transitions(bags, task, None if goal is None else np.array(goal, dtype=np.float64))
+
+
+def bag_timing(bag: Bag) -> BagTiming:
+    """The timing of the control loop that a bag was recorded with; see `hardware.bag_timing`."""
+    from hardware.bag_timing import bag_timing
+
+    return bag_timing(bag)
 
 
 def _missing_for_bags(error: ModuleNotFoundError) -> ConfigurationError:
