@@ -19,18 +19,19 @@ class DCMotors:
     """
 
     def __init__(self, spec: RobotSpec) -> None:
-        """Args: spec: the robot; without a motor section its motors have no such limit until `set_curve`."""
+        """Args: spec: the robot; without a motor section `stall` and `no_load` are still to be set."""
         self._spec = spec
         self.strength: Array = np.ones(spec.joints)
         self.voltage = 1.0
         """Ratio of the nominal voltage."""
-        self.stall: Array = np.full(spec.joints, np.inf)
+        self.stall: Array = spec.effort_limit
         """N m, at rest and nominal voltage."""
-        self.no_load: Array = np.full(spec.joints, np.inf)
+        self.no_load: Array = spec.velocity_limit
         """rad/s, free and at nominal voltage."""
         self.limit: Array = spec.effort_limit
         """N m, of current and gears."""
         self.reset()
+        self.settle()
 
     def reset(self) -> None:
         """Back to the robot's nominal motors."""
@@ -41,17 +42,23 @@ class DCMotors:
             self.no_load = np.full(spec.joints, motor.voltage / motor.torque_constant)
             self.limit = np.minimum(spec.effort_limit, motor.torque_constant * motor.current_limit)
 
-    def range(self, velocity: Array) -> tuple[Array, Array]:
-        """Least and greatest torque at a velocity.
+    def settle(self) -> None:
+        """Takes in what was changed; comes before `limits`."""
+        self._now = self.stall * (self.voltage * self.strength)
+        self._slope = self._now / (self.no_load * self.voltage)
+        self._high = self.limit * self.strength
+        self._low = -self._high
+
+    def limits(self, velocity: Array, least: Array, greatest: Array) -> None:
+        """Writes least and greatest torque at a velocity.
 
         Args:
             velocity: (n,), rad/s.
-
-        Returns:
-            (n,) and (n,), N m.
+            least: (n,), N m, written.
+            greatest: (n,), N m, written.
         """
-        stall = self.stall * (self.voltage * self.strength)
-        slope = stall / (self.no_load * self.voltage)
-        limit = self.limit * self.strength
-        back = slope * velocity
-        return np.clip(-stall - back, -limit, limit), np.clip(stall - back, -limit, limit)
+        back = self._slope * velocity
+        np.subtract(self._now, back, out=greatest)
+        np.minimum(np.maximum(greatest, self._low, out=greatest), self._high, out=greatest)
+        np.add(self._now, back, out=back)
+        np.negative(np.minimum(np.maximum(back, self._low, out=back), self._high, out=back), out=least)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 
 KINDS = ("flat", "slope", "steps", "rough")
+_EVERYWHERE = (0.0, 0.0, 0.0, 1e6, 1e6, 1e6)
+"""Centre and half sizes of a box, m."""
 _PATTERNS = 8
 _TILE = 4
 """Cells along the side of a step."""
@@ -70,6 +72,8 @@ def terrain(section: Section, parts: Parts) -> Bound:
     shapes = {"steps": _steps(), "rough": _rough()} if needs_field(kinds) else {}
     body = int(parts.model.body(FIELD).id) if shapes else -1
     geom = int(parts.model.geom(FIELD).id) if shapes else -1
+    world = int(parts.model.body_bvhadr[0])
+    boxes = slice(world, world + int(parts.model.body_bvhnum[0]))
 
     def draw(rng: np.random.Generator) -> Array:
         kind = kinds[int(rng.integers(len(kinds)))]
@@ -85,6 +89,8 @@ def terrain(section: Section, parts: Parts) -> Bound:
             axis = np.array([np.sin(heading), -np.cos(heading), 0.0])
             mujoco.mju_axisAngle2Quat(copy.fields["geom_quat"][floor], axis, size)
             copy.fields["geom_sameframe"][floor] = 0
+            # MuJoCo looks for contacts with the world only within boxes that were made for a level floor.
+            copy.fields["bvh_aabb"][boxes] = _EVERYWHERE
         elif kind in shapes:
             unit = shapes[kind][int(values[3])]
             heights = size * unit
@@ -95,7 +101,7 @@ def terrain(section: Section, parts: Parts) -> Bound:
         copy.ground = Ground(kind, size, heading, heights)
 
     # The field's data are written whole whenever it is used, so they need not be put back.
-    fields = ("geom_quat", "geom_pos", "geom_sameframe", "body_pos", "geom_friction")
+    fields = ("geom_quat", "geom_pos", "geom_sameframe", "bvh_aabb", "body_pos", "geom_friction")
     return Bound(("kind", "size", "heading", "pattern"), draw, apply, fields)
 
 

@@ -52,7 +52,7 @@ class VariedCopy:
         self._arrays = (data.qpos, data.qvel, data.actuator_force, data.sensordata)
         self._ctrl, self._velocity, self._outer = data.ctrl, data.qvel, data.xfrc_applied
         self._driven = terms.parts.driven
-        self._force = model.actuator_forcerange
+        self._least, self._greatest = model.actuator_forcerange.T
         self._nominal_state()
         self._ticks = 0
         self._due = 0.0
@@ -98,6 +98,8 @@ class VariedCopy:
         self.values = values
         for term, where in self._terms.items:
             term.apply(self, values[where])
+        if self.motors is not None:
+            self.motors.settle()
         if self._terms.inertial:
             mujoco.mj_setConst(self._model, self._data)
 
@@ -123,16 +125,17 @@ class VariedCopy:
         held = command if self.encoder_offset is None else command - self.encoder_offset
         self._send(held, begin)
         if self._terms.by_steps:
-            time = begin
+            time, commands, motors, push = begin, self._commands, self.motors, self.push
+            late = self._terms.late_readings
             for _ in range(steps):
-                self._ctrl[:] = self._commands.over(time, time + dt)
-                if self.motors is not None:
-                    self._limit_motors(self.motors)
-                if self.push is not None:
-                    self._push(self.push, time)
+                self._ctrl[:] = commands.over(time, time + dt)
+                if motors is not None:
+                    self._limit_motors(motors)
+                if push is not None:
+                    self._push(push, time)
                 mujoco.mj_step(model, data)
                 time = data.time
-                if self._terms.late_readings:
+                if late:
                     self._readings.add(time, np.concatenate(self._arrays))
         else:
             self._ctrl[:] = held
@@ -160,7 +163,7 @@ class VariedCopy:
             self._commands.send(command, now + work + late)
 
     def _limit_motors(self, motors: DCMotors) -> None:
-        self._force[:, 0], self._force[:, 1] = motors.range(self._velocity[self._driven])
+        motors.limits(self._velocity[self._driven], self._least, self._greatest)
 
     def _push(self, push: Push, now: float) -> None:
         if now >= self._push_ends:

@@ -110,7 +110,7 @@ class _Trial:
                 varied = make.load_randomization(terms, self._spec)
                 break
             except NoPart as error:
-                reason = str(error)
+                reason = str(error.__cause__ or error)
         if varied is None:
             return without(condition, NO_PART, reason)
         return finding(condition, nominal, self._evaluate(self._engine, varied), varied.settings, self._engine)

@@ -307,6 +307,37 @@ def test_a_ball_that_rolls_down_a_slope_takes_five_sevenths_of_its_pull(ball):
     assert speed == pytest.approx(0.5 * 5 / 7 * G * math.sin(0.2), rel=0.03)
 
 
+@pytest.mark.parametrize("place", [(3.0, 0.0), (-3.0, 1.0), (0.0, 4.0), (2.0, -5.0)])
+@pytest.mark.parametrize("kind", ["slope", "steps", "rough"])
+def test_far_from_the_start_the_ground_still_carries(kind, place, ball):
+    spec = ball({"joints.hinge.kp": 0.1})
+    robot = make(spec, terrain={"kinds": [kind], kind: 0.2})
+    ground = robot._varied.ground
+    # Dropped from a little above, everything in the model's memory as at the reset.
+    highest = max(ground.height(place[0] + dx, place[1] + dy) for dx in (-0.1, 0.0, 0.1) for dy in (-0.1, 0.0, 0.1))
+    robot.data.qpos[:3] = *place, highest + BALL_RADIUS + 0.02
+    lowest = np.inf
+    for _ in range(40):
+        robot.step(JointCommand(spec.home))
+        x, y, z = robot.data.qpos[:3]
+        lowest = min(lowest, z - ground.height(x, y) - BALL_RADIUS)
+    slope = 0.2 if kind == "slope" else 0.0
+    floor = BALL_RADIUS * (1.0 / math.cos(slope) - 1.0)
+    assert floor - 0.01 < lowest < (floor + 0.002 if kind == "slope" else 0.2)
+
+
+def test_a_walking_robot_has_its_feet_on_the_slope():
+    spec = load_robot("go2")
+    robot = make(spec, terrain={"kinds": ["slope"], "slope": 0.1}, push={"velocity": 1.0, "interval": 0.1})
+    ground = robot._varied.ground
+    for _ in range(100):  # shoved around, so it slides and stumbles far
+        robot.step(JointCommand(spec.home))
+        for foot in robot._terms.parts.feet:
+            x, y, z = robot.data.geom_xpos[foot]
+            assert z - ground.height(x, y) > 0.022 / math.cos(0.1) - 0.012
+    assert np.linalg.norm(robot.data.qpos[:2]) > 0.3
+
+
 def test_on_steps_the_ball_lies_on_its_tile(ball):
     robot = make(ball(), terrain={"kinds": ["steps"], "steps": 0.3}, damping={"add": 0.1})
     hold(robot, 0.5)
