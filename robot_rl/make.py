@@ -295,11 +295,11 @@ def make_batch(
     _check_backend(backend)
     if backend == "ros":
         raise ConfigurationError("several robots in step exist in simulation only; over ROS train one (robots: 1)")
+    _check_randomization(backend, randomization)
     try:
         from sim.mujoco_batch import MujocoBatch
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
-    _check_randomization(backend, randomization)
     return MujocoBatch(spec, count, threads=threads, noise=noise, randomization=randomization)
 
 
