@@ -8,9 +8,14 @@ import yaml
 
 from robot_rl.cli import main
 from robot_rl.commands.configuration import resolve, saved_config
+from robot_rl.commands.training import start, train_only
 from robot_rl.make import load_randomization, make_env, make_vector_env
+from robot_rl.settings import from_mapping
 from robot_rl.training.collector import Collector
+from robot_rl.training.metrics import read_metrics
+from robot_rl.training.run import Run
 from robot_rl.training.state import State
+from robot_rl.training.trainer import TrainerSettings
 
 STRONG = {"go2": "walk", "minitaur": "walk", "dclaw": "turn_valve"}
 
@@ -104,32 +109,45 @@ def test_a_run_keeps_its_randomisation_whole(tmp_path):
     assert config.randomization().settings == {"mass": [0.9, 1.1], "actuation_delay": {"delay": [0.0, 0.02]}}
 
 
-SHORT = [
-    *("--sac.hidden_sizes", "16", "--trainer.batch_size", "16", "--trainer.start_steps", "20", "--json"),
-    *("--trainer.log_interval", "100", "--trainer.checkpoint_interval", "60", "--trainer.evaluation_interval", "0"),
-]
+SHORT = {
+    "sac": {"hidden_sizes": [16]},
+    "trainer": {
+        "batch_size": 16,
+        "start_steps": 20,
+        "updates_per_step": 0.2,
+        "log_interval": 60,
+        "checkpoint_interval": 60,
+        "evaluation_interval": 0,
+    },
+}
 
 
 @pytest.mark.parametrize("robots", [1, 2])
-def test_a_resumed_randomised_run_is_the_uninterrupted_one(robots, tmp_path, capsys):
-    def train(name, steps):
-        given = ["turn_valve", "--robot", "dclaw", "--seed", "2", "--robots", str(robots)]
-        given += ["--out", str(tmp_path / name)]
-        assert main(["train", *given, "--randomize", "strong", "--steps", str(steps), *SHORT]) == 0
+def test_a_resumed_randomised_run_is_the_uninterrupted_one(robots, tmp_path):
+    values = {"task": {"name": "turn_valve"}, "robot": "dclaw", "robots": robots, "seed": 2, "randomize": "strong"}
 
-    train("whole", 180)
-    train("parts", 100)
-    assert main(["train", "--resume", str(tmp_path / "parts"), "--steps", "180", "--json"]) == 0
-    capsys.readouterr()
-    whole, parts = ((tmp_path / name / "episodes.jsonl").read_text() for name in ("whole", "parts"))
-    assert whole == parts
-    lines = [json.loads(line) for line in whole.splitlines()]
-    assert len(lines) == 2 if robots == 1 else len(lines) >= 2
+    def train(folder, steps):
+        """In two goes where there is a run already, as from the command line."""
+        if not folder.exists():
+            start(resolve({**values, **SHORT}, "test"), [], folder)
+        config = saved_config(folder)
+        settings = from_mapping(TrainerSettings, {**config.trainer, "total_steps": steps}, "trainer")
+        train_only(Run.open(folder), config, settings)
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(whole, 240)
+    train(parts, 100)
+    train(parts, 240)
+    assert (whole / "episodes.jsonl").read_bytes() == (parts / "episodes.jsonl").read_bytes()
+    lines = [json.loads(line) for line in (whole / "episodes.jsonl").read_text().splitlines()]
+    assert len(lines) == (3 if robots == 1 else 2)
     assert len({line["randomization/mass.finger1_link1"] for line in lines}) == len(lines)
     assert all(line["length"] == 80 for line in lines)
-    assert saved_config(tmp_path / "whole").randomize["mass"] == [0.85, 1.15]
-    ends = [(tmp_path / name / "policy.onnx").stat().st_size for name in ("whole", "parts")]
-    assert ends[0] == ends[1]
+    # And what was learnt from them.
+    last = [read_metrics(folder / "metrics.jsonl")[-1] for folder in (whole, parts)]
+    learnt = [{name: value for name, value in line.items() if name.startswith("learner/")} for line in last]
+    assert learnt[0]
+    assert learnt[0] == learnt[1]
 
 
 def test_evaluate_says_what_was_drawn(capsys):
