@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.joint_log import JointLog
 from robot_rl.robot import BatchRobot, Robot
 from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
@@ -230,6 +231,15 @@ def bag_transitions(
     except ModuleNotFoundError as error:
         raise _missing_for_bags(error) from error
     return transitions(bags, task, None if goal is None else np.array(goal, dtype=np.float64))
+
+
+def bag_joint_logs(bag: Bag, spec: RobotSpec) -> list[JointLog]:
+    """What the joints were told and did in a bag's episodes; see `hardware.bag_joints`."""
+    try:
+        from hardware.bag_joints import joint_logs
+    except ModuleNotFoundError as error:
+        raise _missing_for_bags(error) from error
+    return joint_logs(bag, spec)
 
 
 def bag_timing(bag: Bag) -> BagTiming:

@@ -1,10 +1,14 @@
-"""DC motors: the faster they turn, the less torque is left; the less voltage, the less of both."""
+"""Motors that are not ideal: DC motors, and motors as a network has learnt them from measurements."""
 
 from __future__ import annotations
+
+from collections import deque
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.actuator_network import ActuatorNetwork
 from robot_rl.spec import RobotSpec
 
 Array = NDArray[np.floating]
@@ -62,3 +66,29 @@ class DCMotors:
         np.minimum(np.maximum(greatest, self._low, out=greatest), self._high, out=greatest)
         np.add(self._now, back, out=back)
         np.negative(np.minimum(np.maximum(back, self._low, out=back), self._high, out=back), out=least)
+
+
+class NetworkMotors:
+    """Runs an actuator network at the physics' rate."""
+
+    def __init__(self, network: ActuatorNetwork, stride: int) -> None:
+        """Args: network: of the robot; stride: physics steps between the samples that it looks at."""
+        self._network, self._stride = network, stride
+        self._samples: deque[tuple[Array, Array]] = deque(maxlen=stride * (network.history - 1) + 1)
+
+    def torque(self, error: Array, velocity: Array) -> Array:
+        """What the motors give now, (n,), N m; of (n,) command minus position, rad, and velocity, rad/s."""
+        samples = self._samples
+        samples.append((error, velocity))
+        while len(samples) < samples.maxlen:  # type: ignore[operator]  # before the beginning all was as at it
+            samples.appendleft(samples[0])
+        seen = list(samples)[:: self._stride]
+        return self._network.torque(np.array([e for e, _ in seen]), np.array([v for _, v in seen]))
+
+    def snapshot(self) -> dict[str, Any]:
+        """The samples it looks at."""
+        return {"samples": np.array(self._samples)}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Puts a snapshot back."""
+        self._samples.extend((e, v) for e, v in np.array(snapshot["samples"]))

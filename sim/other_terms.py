@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.actuator_network import read_actuator_network
 from robot_rl.errors import ConfigurationError, NoPart, UnknownName
 from robot_rl.section import Section
 from robot_rl.timing import read_timing
 from sim.channels import Latency
 from sim.distributions import Distribution
+from sim.motors import NetworkMotors
 from sim.parts import Parts
 from sim.term import Bound, draws, one_of, optional
 
@@ -40,6 +42,28 @@ def torque_speed(section: Section, parts: Parts) -> Bound:
         copy.motors.no_load = values[1] * spec.velocity_limit
 
     return Bound(("stall", "no_load"), lambda rng: np.concatenate([stall(rng), no_load(rng)]), apply)
+
+
+def actuator_network(section: Section, parts: Parts) -> Bound:
+    """Motors as they were measured: a network fitted to logs takes the place of the ideal joint controller."""
+    path, digest = section.text("file"), section.value("digest", None)
+    network = read_actuator_network(path, parts.spec)
+    if digest is not None and digest != file_digest(path):
+        raise ConfigurationError(f"{section.where}.file: {path} has changed since it was configured")
+    ratio = network.interval / parts.spec.simulation.physics_dt
+    if ratio < 0.5 or abs(ratio - round(ratio)) > 0.01:
+        raise ConfigurationError(
+            f"{section.where}.file: {path} takes a sample every {1e3 * network.interval:g} ms, which is no multiple of "
+            f"the physics step of robot {parts.spec.name!r}, {1e3 * parts.spec.simulation.physics_dt:g} ms"
+        )
+
+    def apply(copy: VariedCopy, values: Array) -> None:
+        # Force = gain * ctrl: the network says the torque.
+        copy.fields["actuator_gainprm"][:, 0] = 1.0
+        copy.fields["actuator_biasprm"][:, :3] = 0.0
+        copy.network = NetworkMotors(network, round(ratio))
+
+    return Bound((), lambda rng: np.zeros(0), apply, ("actuator_gainprm", "actuator_biasprm"))
 
 
 def battery(section: Section, parts: Parts) -> Bound:
@@ -185,7 +209,7 @@ def timing(section: Section, parts: Parts) -> Bound:
     """Replays a timing log, tick by tick from a random place: periods, age of the state, time until the command."""
     path = section.text("log")
     trace, digest = read_timing(path), section.value("digest", None)
-    if digest is not None and digest != log_digest(path):
+    if digest is not None and digest != file_digest(path):
         raise ConfigurationError(f"{section.where}.log: {path} has changed since it was configured")
     spec = parts.spec
     usual = float(np.median(trace.period))
@@ -201,8 +225,8 @@ def timing(section: Section, parts: Parts) -> Bound:
     return Bound(("start",), lambda rng: np.array([float(rng.integers(len(trace.period)))]), apply)
 
 
-def log_digest(path: str) -> str:
-    """SHA-256 of a timing log, so that a run that goes on can tell whether it is still the same."""
+def file_digest(path: str) -> str:
+    """SHA-256 of a file that a term reads, so that a run that goes on can tell whether it is still the same."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 

@@ -26,7 +26,8 @@ Array = NDArray[np.floating]
 PRESETS = Path(__file__).parent / "presets"
 
 TERMS: Mapping[str, Term] = {
-    # Motors and sensors come before what scales them.
+    # Motors come before what scales them.
+    "actuator_network": Term(other_terms.actuator_network, "file"),
     "torque_speed": Term(other_terms.torque_speed),
     "battery": Term(other_terms.battery, "ratio"),
     "mass": Term(model_terms.mass, "ratio"),
@@ -46,15 +47,17 @@ TERMS: Mapping[str, Term] = {
     "actuation_delay": Term(other_terms.actuation_delay, "delay"),
     "observation_delay": Term(other_terms.observation_delay, "delay"),
     "period_jitter": Term(other_terms.period_jitter, "late"),
-    "timing": Term(other_terms.timing),
+    "timing": Term(other_terms.timing, "log"),
     "gravity_tilt": Term(model_terms.gravity_tilt, "angle"),
     "push": Term(other_terms.push, "velocity"),
     "terrain": Term(terrain),
 }
 """Every term by name, in the order in which they are applied."""
 
-_BY_STEPS = ("torque_speed", "battery", "actuation_delay", "observation_delay", "timing", "push")
+_BY_STEPS = ("actuator_network", "torque_speed", "battery", "actuation_delay", "observation_delay", "timing", "push")
 """Terms that act between two steps of the physics."""
+_FILES = {"timing": "log", "actuator_network": "file"}
+"""Terms that read a file, and the setting that names it."""
 _LATE_READINGS = ("observation_delay", "timing")
 
 
@@ -101,9 +104,15 @@ class Randomization:
                     raise NoPart(f"{name}.{term}: {error}") from error
                 del self.settings[term]
                 self.left_out.append(term)
-        if "timing" in self.settings:
-            log = self.settings["timing"]["log"]
-            self.settings["timing"] = {**self.settings["timing"], "digest": other_terms.log_digest(log)}
+        if "actuator_network" in self.settings and {"gains", "torque_speed", "battery"} & set(self.settings):
+            raise ConfigurationError(
+                f"{name}: a learnt motor has its own gains and limits: no gains, torque_speed or battery beside it"
+            )
+        for term, key in _FILES.items():
+            if term in self.settings:
+                given = self.settings[term]
+                given = given if isinstance(given, Mapping) else {key: given}
+                self.settings[term] = {**given, "digest": other_terms.file_digest(given[key])}
         if "battery" in self.settings and "torque_speed" not in self.settings and spec.simulation.motor is None:
             raise ConfigurationError(
                 f"{name}.battery: voltage acts through a torque-speed curve; give torque_speed as well, or "
@@ -195,12 +204,17 @@ def load_randomization(given: str | Path | Mapping[str, Any], spec: RobotSpec) -
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"randomisation {text} is not valid YAML: {' '.join(str(error).split())}") from error
     settings = {} if settings is None else settings
-    if isinstance(settings, Mapping) and isinstance(settings.get("timing"), Mapping):
-        settings = {**settings, "timing": _beside(settings["timing"], path)}
+    if isinstance(settings, Mapping):
+        settings = {term: _beside(of, _FILES.get(term), path) for term, of in settings.items()}
     return Randomization(settings, spec, text, preset=not is_file)
 
 
-def _beside(timing: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """A timing log's path is relative to the file that names it."""
-    log = timing.get("log")
-    return {**timing, "log": str((path.parent / log).resolve())} if isinstance(log, str) else dict(timing)
+def _beside(settings: Any, key: str | None, path: Path) -> Any:
+    """A term's settings; the file that they name is relative to the file that names it."""
+    if key is None:
+        return settings
+    if isinstance(settings, str):
+        settings = {key: settings}
+    if isinstance(settings, Mapping) and isinstance(settings.get(key), str):
+        return {**settings, key: str((path.parent / settings[key]).resolve())}
+    return settings

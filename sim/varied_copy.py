@@ -16,7 +16,7 @@ from robot_rl.timing import TimingTrace
 from sim.channels import CommandChannel, Latency, ReadingChannel
 from sim.distributions import Distribution
 from sim.disturbance import Disturbance
-from sim.motors import DCMotors
+from sim.motors import DCMotors, NetworkMotors
 from sim.mujoco_reader import MujocoReader
 from sim.other_terms import Push
 from sim.placing import place_at_start
@@ -71,6 +71,7 @@ class VariedCopy:
         self.lateness: Distribution | None = None
         self.trace: TimingTrace | None = None
         self.trace_start = 0
+        self.network: NetworkMotors | None = None
         self.push: Push | None = None
         self.pushed = 0
         self.ground: Ground | None = None
@@ -128,7 +129,8 @@ class VariedCopy:
             time, commands, motors, push = begin, self._commands, self.motors, self.push
             late = self._terms.late_readings
             for _ in range(steps):
-                self._ctrl[:] = commands.over(time, time + dt)
+                held = commands.over(time, time + dt)
+                self._ctrl[:] = held if self.network is None else self._learnt(self.network, held)
                 if motors is not None:
                     self._limit_motors(motors)
                 if push is not None:
@@ -164,6 +166,10 @@ class VariedCopy:
 
     def _limit_motors(self, motors: DCMotors) -> None:
         motors.limits(self._velocity[self._driven], self._least, self._greatest)
+
+    def _learnt(self, network: NetworkMotors, held: Array) -> Array:
+        error = held - self._data.qpos[self._reader.joint_qpos]
+        return network.torque(error, self._velocity[self._driven])
 
     def _push(self, push: Push, now: float) -> None:
         if now >= self._push_ends:
@@ -216,6 +222,7 @@ class VariedCopy:
         return {
             "values": self.values.copy(),
             "commands": self._commands.snapshot(),
+            "network": {} if self.network is None else self.network.snapshot(),
             "readings": self._readings.snapshot(),
             "events": self._rng.bit_generator.state,
             "clock": np.array([self._ticks, self._due, self._next_push, self._push_ends]),
@@ -225,6 +232,8 @@ class VariedCopy:
         """Puts a snapshot back; comes before the state of the physics."""
         self._apply(np.array(snapshot["values"]))
         self._commands.restore(snapshot["commands"])
+        if self.network is not None:
+            self.network.restore(snapshot["network"])
         self._readings.restore(snapshot["readings"])
         self._rng = np.random.default_rng(0)
         self._rng.bit_generator.state = snapshot["events"]

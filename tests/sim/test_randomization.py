@@ -394,8 +394,9 @@ def test_without_terms_the_model_is_the_compiled_one_bit_for_bit(name):
         robot.reset(Start(spec.home), np.random.default_rng(seed))
     robot._varied._nominal_state()
     mujoco.mj_setConst(robot.model, robot.data)
+    found = arrays_of(robot.model)
     for key, array in arrays_of(MujocoRobot(spec).model).items():
-        assert np.array_equal(arrays_of(robot.model)[key], array, equal_nan=True), key
+        assert np.array_equal(found[key], array, equal_nan=True), key
 
 
 @pytest.mark.parametrize("preset", presets())
