@@ -7,9 +7,9 @@ import numpy as np
 
 FIELD = "terrain"
 """Name of the height field, its geometry and its body."""
-CELLS = 161
+CELLS = 321
 """Heights along each side of the field."""
-CELL = 0.1
+CELL = 0.05
 """m between two of them."""
 HIGHEST = 0.5
 """m, of the field."""

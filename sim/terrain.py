@@ -6,12 +6,14 @@ beginning, hidden far below the floor while it is not used; its patterns are dra
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.arrays import frozen
 from robot_rl.errors import UnknownName
 from robot_rl.section import Section
 from sim.distributions import read_distribution
@@ -28,7 +30,7 @@ KINDS = ("flat", "slope", "steps", "rough")
 _EVERYWHERE = (0.0, 0.0, 0.0, 1e6, 1e6, 1e6)
 """Centre and half sizes of a box, m."""
 _PATTERNS = 8
-_TILE = 4
+_TILE = 8
 """Cells along the side of a step."""
 
 
@@ -110,16 +112,19 @@ def needs_field(kinds: object) -> bool:
     return not isinstance(kinds, (list, tuple)) or "steps" in kinds or "rough" in kinds
 
 
+@functools.cache
 def _steps() -> Array:
-    """(patterns, CELLS, CELLS) tiles of heights in [0, 1]; at the origin lies the middle of a tile."""
-    rng = np.random.default_rng(1)
-    tiles = -(-CELLS // _TILE) + 1
-    coarse = rng.uniform(0.0, 1.0, (_PATTERNS, tiles, tiles))
-    shift = (CELLS - 1) // 2 % _TILE - _TILE // 2
-    index = (np.arange(CELLS) - shift) // _TILE + 1
-    return coarse[:, np.clip(index, 0, tiles - 1)][:, :, np.clip(index, 0, tiles - 1)].astype(np.float32)
+    """(patterns, CELLS, CELLS) tiles of heights in [0, 1]; at the origin lies the middle of one."""
+    tiles = CELLS // _TILE + 2
+    coarse = np.random.default_rng(1).uniform(0.0, 1.0, (_PATTERNS, tiles, tiles)).astype(np.float32)
+    index = (np.arange(CELLS) - (CELLS - 1) // 2 + _TILE // 2) // _TILE + tiles // 2
+    return frozen(coarse[:, index][:, :, index])
 
 
+@functools.cache
 def _rough() -> Array:
-    """(patterns, CELLS, CELLS) independent heights in [0, 1]."""
-    return np.random.default_rng(2).uniform(0.0, 1.0, (_PATTERNS, CELLS, CELLS)).astype(np.float32)
+    """(patterns, CELLS, CELLS) independent heights in [0, 1] every other cell, and their means between."""
+    found = np.random.default_rng(2).uniform(0.0, 1.0, (_PATTERNS, CELLS, CELLS)).astype(np.float32)
+    found[:, 1:-1:2] = 0.5 * (found[:, :-2:2] + found[:, 2::2])
+    found[:, :, 1:-1:2] = 0.5 * (found[:, :, :-2:2] + found[:, :, 2::2])
+    return frozen(found)
