@@ -1,6 +1,6 @@
 """How long a composed policy takes to answer on one thread, for N skills of 2 x 256 and 64 candidates.
 
-    python benchmarks/composed_latency.py [FILE.onnx] [--skills 3] [--calls 5000] [--json]
+    python benchmarks/composed_latency.py [FILE.onnx] [--skills 3] [--refine 0] [--calls 5000] [--json]
 
 Without a file the skills are go2 walking networks with random weights. The weights change at every call, as they do
 while an operator turns them. Each figure is the best of several rounds, because other work on the machine only ever
@@ -26,9 +26,9 @@ from policies.composed_runtime import ComposedPolicy  # noqa: E402
 TARGET_P50, TARGET_P99 = 1000.0, 2000.0
 
 
-def random_policy(folder: Path, skills: int) -> Path:
+def random_policy(folder: Path, skills: int, steps: int) -> Path:
     """Exports a composition of go2 walking networks with random weights; needs torch and onnx."""
-    from policies.candidates import CandidatePolicy
+    from policies.candidates import CandidatePolicy, CandidateSettings
     from policies.composed_export import export_composed
     from policies.composed_q import ComposedQ
     from policies.skills import Skill
@@ -42,7 +42,8 @@ def random_policy(folder: Path, skills: int) -> Path:
     learners = [SAC(task.layout.size, task.spec.action.size, None, seed, normalizer) for seed in range(skills)]
     found = [Skill.of_learner(learner, task, f"skill {index}") for index, learner in enumerate(learners)]
     path = folder / "composed.onnx"
-    export_composed(CandidatePolicy(ComposedQ(found)), path, name=f"{skills} skills, random weights")
+    settings = CandidateSettings.make(skills, task.spec.action.size, refinement=steps)
+    export_composed(CandidatePolicy(ComposedQ(found), settings), path, name=f"{skills} skills, random weights")
     return path
 
 
@@ -71,13 +72,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Latency of a composed policy file on one thread.")
     parser.add_argument("file", nargs="?", type=Path, help="composed policy file; random skills by default")
     parser.add_argument("--skills", type=int, default=3, help="how many, where no file is given")
+    parser.add_argument("--refine", type=int, default=0, help="steps up the gradient of Q, where no file is given")
     parser.add_argument("--calls", type=int, default=3000, help="calls per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        path = arguments.file or random_policy(Path(folder), arguments.skills)
+        path = arguments.file or random_policy(Path(folder), arguments.skills, arguments.refine)
         policy = ComposedPolicy.load(path)
         size = path.stat().st_size
     rounds = latencies(policy, arguments.calls, arguments.rounds)

@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,24 @@ class Problem:
     task: str
     skills: Mapping[str, Mapping[str, Any]]
     mean: Mapping[str, Any]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the recipe of the task and robot: skills share a fixed temperature."""
 
 
+VELOCITIES = {"forward": [0.4, 0.4], "lateral": [0.4, 0.4]}
+"""m/s, of the skills of `walk`."""
 PROBLEMS = {
     "pusher": Problem("planar_arm", "push", {"x": {"axes": "x"}, "y": {"axes": "y"}}, {"axes": "both"}),
+    "reach": Problem(
+        "planar_arm", "reach", {side: {"prefer": side} for side in ("left", "right")}, {"prefer": "both"}
+    ),
+    "walk": Problem(
+        "go2",
+        "walk",
+        {"forward": {"pursue": "forward", **VELOCITIES}, "left": {"pursue": "left", **VELOCITIES}},
+        {"pursue": "mean", **VELOCITIES},
+        {"sac": {"temperature_learning_rate": 0.0, "initial_temperature": 0.02}},
+    ),
 }
 
 
@@ -78,7 +92,7 @@ def configuration(problem: Problem, task_settings: Mapping[str, Any], seed: int,
         # The last steps of training on the mean reward need the first ones too.
         "trainer": {"total_steps": steps, "replay_capacity": steps},
     }
-    return resolve(layered(recipe(problem.task, problem.robot), chosen), "benchmark")
+    return resolve(layered(recipe(problem.task, problem.robot), problem.recipe, chosen), "benchmark")
 
 
 def trained(folder: Path, config: TrainingConfig, steps: int) -> Act:

@@ -358,7 +358,7 @@ class PolicyNode(LifecycleNode):
             return
         meanings = {
             "weights": f"of the skills {', '.join(knobs.skills)}: >= 0, sum 1",
-            "temperature": "of the composed policy, reward units per nat; the deterministic action does not use it",
+            "temperature": "of the composed policy, reward units per nat; moves the action only with --refine",
         }
         for name in KNOBS:
             try:

@@ -91,47 +91,72 @@ class GaussianExporter:
         return mean[:, None], torch.zeros_like(mean[:, :1])
 
 
+class SamplerNodes:
+    """A sampler's layers in a graph.
+
+    Attributes:
+        seen: name of the first layer's part for the observation, (N, H).
+    """
+
+    def __init__(self, graph: Graph, actor: EnergyPolicy, observation: str, prefix: str = "") -> None:
+        """Adds the weights.
+
+        Args:
+            graph: gets the nodes.
+            actor: whose sampler.
+            observation: name of the normalised one, (N, size).
+            prefix: of the names, where a graph has several samplers.
+        """
+        self._graph, self._prefix, self._noise, self._sampler = graph, prefix, actor.candidates, actor.sampler
+        sampler = actor.sampler
+        named = [*((f"sampler_{i}", x) for i, x in enumerate(sampler.hidden, 1)), ("head", sampler.head)]
+        self._layers = [
+            (graph.constant(f"{name}_weight", layer.weight.T), graph.constant(f"{name}_bias", layer.bias))
+            for name, layer in ((prefix + name, layer) for name, layer in named)
+        ]
+        first = sampler.observation
+        self.seen = graph.linear(observation, f"{prefix}sampler_0", first.weight, first.bias)
+
+    def candidates(self, axis_1: str) -> str:
+        """The draws from the noise that is kept, before the tanh, (N, K, d); `axis_1` names a constant list of it."""
+        graph, prefix = self._graph, self._prefix
+        with torch.no_grad():
+            shift = graph.constant(f"{prefix}candidate_shift", self._sampler.noise(self._noise))  # (K, H)
+        each = graph.node("Unsqueeze", [self.seen, axis_1], f"{prefix}sampler_0_each")  # (N, 1, H)
+        kept = graph.constant(f"{prefix}candidate_noise", self._noise)
+        return self.draw(graph.node("Add", [each, shift], f"{prefix}candidate_first"), kept, "candidates")
+
+    def draw(self, first: str, noise: str, name: str) -> str:
+        """Draws before the tanh, from the first layer's sum (..., H) and the noise (..., d)."""
+        graph, name = self._graph, f"{self._prefix}{name}"
+        x = graph.node("Relu", [first], f"{name}_hidden_0")
+        for index, layer in enumerate(self._layers, 1):
+            x = _dense(graph, x, layer, f"{name}_linear_{index}")
+            if index < len(self._layers):
+                x = graph.node("Relu", [x], f"{name}_hidden_{index}")
+        return graph.node("Add", [noise, x], name)
+
+
 class EnergyExporter:
     """A sampler with the critics that rank its draws."""
 
     def __init__(self, actor: EnergyPolicy) -> None:
         """Args: actor: to be exported."""
         self._actor = actor
-        sampler = actor.sampler
-        layers = [sampler.observation, *sampler.hidden, sampler.head]
-        self.sizes = (sampler.observation.in_features, *(layer.out_features for layer in layers))
+        self.sizes = sampler_sizes(actor)
 
     def nodes(self, graph: Graph, observation: str) -> None:
         """See `ActorNodes`."""
-        sampler, noise = self._actor.sampler, self._actor.candidates
         node, constant = graph.node, graph.constant
-        layers = [
-            (constant(f"{name}_weight", layer.weight.T), constant(f"{name}_bias", layer.bias))
-            for name, layer in [*((f"sampler_{i}", x) for i, x in enumerate(sampler.hidden, 1)), ("head", sampler.head)]
-        ]
-        noise_weight = constant("sampler_noise_weight", sampler.noise.weight.T)
-        one = constant("one", [1], np.int64)
-        seen = graph.linear(observation, "sampler_0", sampler.observation.weight, sampler.observation.bias)  # (N, H)
-
-        def draw(first: str, noise: str, name: str) -> str:
-            x = node("Relu", [first], f"{name}_hidden_0")
-            for index, layer in enumerate(layers, 1):
-                x = _dense(graph, x, layer, f"{name}_linear_{index}")
-                if index < len(layers):
-                    x = node("Relu", [x], f"{name}_hidden_{index}")
-            return node("Add", [noise, x], name)
-
-        with torch.no_grad():
-            shift = constant("candidate_shift", sampler.noise(noise))  # (K, H)
-        each = node("Unsqueeze", [seen, one], "sampler_0_each")  # (N, 1, H)
-        kept = constant("candidate_noise", noise)
-        candidates = draw(node("Add", [each, shift], "candidate_first"), kept, "candidates")  # (N, K, d)
-        actions = node("Tanh", [candidates], "candidate_actions")
+        noise_weight = constant("sampler_noise_weight", self._actor.sampler.noise.weight.T)
+        constant("one", [1], np.int64)
+        sampler = SamplerNodes(graph, self._actor, observation)
+        actions = node("Tanh", [sampler.candidates("one")], "candidate_actions")
         best = node("ArgMax", [self._lowest_q(graph, observation, actions)], "best", axis=1, keepdims=0)  # (N, 1)
         node("GatherND", [actions, best], "action", batch_dims=1)
 
-        shifted = node("Add", [seen, node("MatMul", ["noise", noise_weight], "noise_shift")], "sample_first")
-        node("Tanh", [draw(shifted, "noise", "sample")], "sampled_action")
+        shifted = node("Add", [sampler.seen, node("MatMul", ["noise", noise_weight], "noise_shift")], "sample_first")
+        node("Tanh", [sampler.draw(shifted, "noise", "sample")], "sampled_action")
 
     def _lowest_q(self, graph: Graph, observation: str, actions: str) -> str:
         """min_c Q_c of actions (N, K, d), as (N, K, 1)."""
@@ -163,6 +188,13 @@ class EnergyExporter:
         """See `Exporter`."""
         u, q = zip(*(actor.ranked(block) for block in observation.split(BLOCK)), strict=True)
         return torch.cat(u), torch.cat(q)
+
+
+def sampler_sizes(actor: EnergyPolicy) -> tuple[int, ...]:
+    """Widths from observation to action of an energy-based policy's sampler."""
+    sampler = actor.sampler
+    layers = [sampler.observation, *sampler.hidden, sampler.head]
+    return (sampler.observation.in_features, *(layer.out_features for layer in layers))
 
 
 def _dense(graph: Graph, x: str, constants: tuple[str, str], name: str) -> str:

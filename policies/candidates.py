@@ -23,7 +23,11 @@ import torch
 from torch import Tensor
 
 from policies.composed_q import LEAST_WEIGHT, ComposedQ, log_affinity, product_of_gaussians
+from policies.draws import Draws, strata
+from policies.energy_candidates import draw_around, energy_disagreement, particles, points_of
+from policies.refinement import refine
 from robot_rl.algorithms.distributions import HALF_LOG_2_PI, log_one_minus_tanh_squared
+from robot_rl.algorithms.soft_value import kernel_width
 from robot_rl.errors import ConfigurationError
 
 POINTS, DRAWS = 16, 48
@@ -33,8 +37,6 @@ EMPHASIS = 1e4
 """By how much one skill counts more than the others in the point that stands for its mean."""
 SPREAD = 2.5
 """Standard deviation of the logarithms of g at the points between."""
-PHASE = 0.381966
-"""Where in each stratum it is decided whose draw it is; no fraction, so that no weights lie on a border."""
 LEAST_PROBABILITY = 1e-6
 """Keeps the Gumbel noise finite."""
 
@@ -60,13 +62,15 @@ class CandidateSettings(NamedTuple):
     """The constants of the candidates; they are part of a composed policy's file."""
 
     share: Tensor
-    """g, > 0, (H, N, d)."""
+    """g, > 0, (H, N, d); of no use to energy-based skills, whose points are their samplers' draws."""
     noise: Tensor
     """Standard normal, (K, d + 1): for d entries of an action, and one for the choice; used where none is given."""
+    refinement: int = 0
+    """Steps up the gradient of Q_w from the best of the points; see `policies.refinement`."""
 
     @classmethod
     def make(
-        cls, skills: int, actions: int, points: int = POINTS, draws: int = DRAWS, seed: int = 0
+        cls, skills: int, actions: int, points: int = POINTS, draws: int = DRAWS, seed: int = 0, refinement: int = 0
     ) -> CandidateSettings:
         """Draws them.
 
@@ -76,6 +80,7 @@ class CandidateSettings(NamedTuple):
             points: number H of points between the skills' means; 1 for the product's mean alone, or at least N + 1.
             draws: number K of draws.
             seed: of the generator.
+            refinement: steps up the gradient of Q_w from the best of the points.
 
         Raises:
             ConfigurationError: too few.
@@ -94,16 +99,8 @@ class CandidateSettings(NamedTuple):
             share[skills + 1 : skills + 1 + whole] = np.exp(SPREAD * rng.standard_normal((whole, skills, 1)))
             share[skills + 1 + whole :] = np.exp(SPREAD * rng.standard_normal((rest - whole, skills, actions)))
         noise = rng.standard_normal((draws, actions + 1))
-        return cls(*(torch.from_numpy(part.astype(np.float32)) for part in (share, noise)))
-
-
-class Draws(NamedTuple):
-    """Draws with the density that they came from."""
-
-    u: Tensor
-    """Pre-tanh actions, (B, K, d)."""
-    log_density: Tensor
-    """log q(u) of the mixture, with respect to du, (B, K)."""
+        constants = [torch.from_numpy(part.astype(np.float32)) for part in (share, noise)]
+        return cls(constants[0], constants[1], refinement)
 
 
 def points_between(mean: Tensor, log_std: Tensor, weights: Tensor, share: Tensor) -> Tensor:
@@ -114,16 +111,8 @@ def points_between(mean: Tensor, log_std: Tensor, weights: Tensor, share: Tensor
 
 
 def stratified(weights: Tensor, count: int) -> Tensor:
-    """Which component each of K draws is from, (K, 1 + N) of zeros and ones: the product first, then the skills.
-
-    The strata have fixed places, so that the same noise moves smoothly with the weights.
-    """
-    first = torch.full((1,), PRODUCT_SHARE)
-    border = torch.cumsum(torch.cat([first, (1.0 - PRODUCT_SHARE) * weights]), dim=0)  # (1 + N,)
-    place = (torch.arange(count) + PHASE) / count  # (K,)
-    before = (place[:, None] < border).to(weights.dtype)  # 1 from the draw's own component on
-    before[:, -1] = 1.0
-    return torch.diff(before, dim=1, prepend=torch.zeros(count, 1, dtype=weights.dtype))
+    """Which component each of K draws is from, (K, 1 + N) of zeros and ones: the product first, then the skills."""
+    return strata(torch.cat([weights.new_full((1,), PRODUCT_SHARE), (1.0 - PRODUCT_SHARE) * weights]), count)
 
 
 def draw(mean: Tensor, log_std: Tensor, weights: Tensor, noise: Tensor) -> Draws:
@@ -169,6 +158,8 @@ class Ranked(NamedTuple):
 
     points: Tensor
     """Actions, (B, H, d)."""
+    points_u: Tensor
+    """The same before the tanh, (B, H, d)."""
     points_q: Tensor
     """Q_w of each, (B, H); the highest is the deterministic action."""
     draws: Tensor
@@ -181,6 +172,8 @@ class Ranked(NamedTuple):
     """log weight + Gumbel noise, (B, K); the highest is the sampled action."""
     disagreement: Tensor
     """(B,)."""
+    scale: Tensor
+    """How far the skills' own draws spread before the tanh, (B, d)."""
 
 
 def ranked(
@@ -194,15 +187,27 @@ def ranked(
     """The candidates for raw observations (B, O); `noise` (B or 1, K, d + 1), None for the one in the settings."""
     noise = settings.noise[None] if noise is None else noise
     seen = composed.normalized(observation)
-    mean, log_std = composed.gaussians(seen)  # (N, B, d)
-    points = torch.tanh(points_between(mean, log_std, weights, settings.share))  # (B, H, d)
-    draws = draw(mean, log_std, weights, noise[..., :-1])
-    actions = torch.tanh(draws.u)  # (B, K, d)
-    q = composed.q(seen, torch.cat([points, actions], dim=1), weights)  # (B, H + K)
+    if composed.energies:
+        known = particles(composed, seen)  # (B, N, P, d)
+        points_u, draws = points_of(known, weights), draw_around(known, weights, noise[..., :-1])
+        scale = (weights[:, None] * kernel_width(known)[:, :, 0]).sum(dim=1)
+    else:
+        mean, log_std = composed.gaussians(seen)  # (N, B, d)
+        points_u = points_between(mean, log_std, weights, settings.share)
+        scale = product_of_gaussians(mean, log_std, weights)[1].exp()
+        draws = draw(mean, log_std, weights, noise[..., :-1])
+    points, actions = torch.tanh(points_u), torch.tanh(draws.u)  # (B, H, d), (B, K, d)
+    candidates = torch.cat([points, actions], dim=1)  # (B, H + K, d)
+    skill_q = composed.skill_q(seen, candidates)  # (N, B, H + K)
+    q = composed.combined(skill_q, seen, candidates, weights)  # (B, H + K)
     points_q, draws_q = q.split([points.shape[1], actions.shape[1]], dim=1)
     log_weight = log_importance(draws_q, draws, temperature)
     score = log_weight + gumbel(noise[..., -1])
-    return Ranked(points, points_q, actions, draws_q, log_weight, score, -log_affinity(mean, log_std, weights))
+    if composed.energies:
+        apart = energy_disagreement(skill_q[..., points.shape[1] :], composed.alpha, weights, draws)
+    else:
+        apart = -log_affinity(mean, log_std, weights)
+    return Ranked(points, points_u, points_q, actions, draws_q, log_weight, score, apart, scale)
 
 
 class Chooses(Protocol):
@@ -223,6 +228,12 @@ class CandidatePolicy:
         self.composed = composed
         self.settings = settings or CandidateSettings.make(len(composed.skills), composed.action_size)
 
+    @property
+    def points(self) -> int:
+        """Among how many the deterministic action is chosen."""
+        energies = self.composed.energies
+        return sum(len(actor.candidates) for actor in energies) if energies else len(self.settings.share)
+
     @torch.no_grad()
     def __call__(
         self, observation: np.ndarray, weights: Tensor, temperature: float, noise: Tensor | None = None
@@ -238,11 +249,23 @@ class CandidatePolicy:
         found = ranked(self.composed, self.settings, observation, weights, temperature, noise)
         rows = torch.arange(len(observation))
         best, taken = found.points_q.argmax(dim=1), found.score.argmax(dim=1)
+        action, value = found.points[rows, best], found.points_q[rows, best]
+        if self.settings.refinement:
+            action, value = self._refined(observation, found, best, weights, temperature)
         return Choice(
-            found.points[rows, best],
+            action,
             found.draws[rows, taken],
-            found.points_q[rows, best],
+            value,
             found.draws_q[rows, taken],
             effective_sample_size(found.log_weight),
             found.disagreement,
         )
+
+    def _refined(
+        self, observation: np.ndarray, found: Ranked, best: Tensor, weights: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """Action (B, d) and its Q_w (B,) after the steps from the points of index `best`, (B,)."""
+        composed, steps = self.composed, self.settings.refinement
+        seen, start = composed.normalized(observation), found.points_u[torch.arange(len(best)), best][:, None]
+        action = torch.tanh(refine(composed, seen, start, found.scale, weights, temperature, steps))  # (B, 1, d)
+        return action[:, 0], composed.q(seen, action, weights)[:, 0]

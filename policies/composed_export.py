@@ -43,6 +43,7 @@ from policies.export import (
     test_observations,
 )
 from policies.graph import OPSET
+from policies.refinement import refine
 from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.errors import CheckFailed, PolicyError
@@ -62,6 +63,8 @@ BLOCK = 50
 FACTORS = (1.0, 0.5, 2.0)
 """Of the temperature."""
 GOLDEN_ROWS = 8
+NEIGHBOURS, NEARBY = 8, 1e-5
+"""How many places around a point are refined beside it while comparing, and how far they are before the tanh."""
 
 
 def export_composed(
@@ -100,7 +103,6 @@ def export_composed(
     tests = test_observations(first.normalizer, observations)
     tests = tests[np.random.default_rng(3).permutation(len(tests))[:OBSERVATIONS]]
     golden, more = _golden(reference, tests, chosen, temperature)
-    share, noise = settings
     contract = Contract(
         name=name or f"{spec.name}-{'+'.join(skill.name for skill in composed.skills)}",
         robot=robot_part(spec),
@@ -122,10 +124,11 @@ def export_composed(
             weights=floats(chosen),
             temperature=temperature,
             alpha=composed.alpha,
-            points=len(share),
-            draws=len(noise),
+            points=policy.points,
+            draws=len(settings.noise),
             report=plain(report or {}),
             golden=more,
+            refinement=settings.refinement,
         ),
     )
     content = seal(composed_graph(policy, spec, composed.weights(chosen), temperature), contract)
@@ -154,6 +157,28 @@ class TorchComposed:
         noise = None if noise is None else noise.double()
         composed, settings = self._exact.composed, self._exact.settings
         return ranked(composed, settings, observation, weights.double(), temperature, noise)
+
+    @torch.no_grad()
+    def refined(self, observation: Array, found: Ranked, index: Tensor, weights: Tensor, temperature: float) -> Tensor:
+        """Some points after their steps up the gradient, as actions, (B, J V, d).
+
+        A network of ReLUs has a gradient that jumps. Where float32 cannot say on which side of a jump a point lies,
+        either is right, so each point is refined from where it is and from places as near as rounding.
+
+        Args:
+            observation: raw, (B, size).
+            found: its candidates.
+            index: which points, (B, J).
+            weights: (N,).
+            temperature: reward units per nat.
+        """
+        composed = self.policy.composed
+        u = torch.take_along_dim(found.points_u, index[..., None], dim=1)[:, :, None]  # (B, J, 1, d)
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(*u.shape[:2], NEIGHBOURS, u.shape[-1], generator=generator)
+        start = torch.cat([u, u + NEARBY * noise], dim=2).flatten(1, 2)  # (B, J V, d)
+        seen, steps = composed.normalized(observation), self.policy.settings.refinement
+        return torch.tanh(refine(composed, seen, start, found.scale, weights, temperature, steps))
 
     def command(self, action: Array) -> Array:
         """The joint command for actions (..., d), (..., n)."""
@@ -200,10 +225,14 @@ def check_composed(
             "sampled action": (policy.answer(rows, draws), theirs.draws, exact.draws, exact.score, theirs.score),
         }
         for what, (answer, candidates, exact_candidates, score, rough) in answers.items():
+            rounded = float((candidates - exact_candidates).abs().max())
             right = _near_best(score, rough, SLACK)  # (B, K)
+            if what == "action" and reference.policy.settings.refinement:
+                two = score.topk(min(2, score.shape[1]), dim=1).indices  # (B, 2)
+                candidates = reference.refined(rows, theirs, two, w, policy.temperature)  # (B, 2 V, d)
+                right = np.take_along_axis(right, two.numpy(), axis=1).repeat(1 + NEIGHBOURS, axis=1)
             away = np.abs(candidates.numpy() - answer.action[:, None]).max(axis=2)  # (B, K)
             gap = float(np.where(right, away, np.inf).min(axis=1).max())
-            rounded = float((candidates - exact_candidates).abs().max())
             allowed = max(TOLERANCE, SLACK * rounded)
             command = float(np.abs(reference.command(answer.action) - answer.command).max())
             if not max(gap, command) <= allowed:
@@ -243,6 +272,10 @@ def _golden(reference: TorchComposed, tests: Array, chosen: Array, temperature: 
             _margin(exact.points_q, rough.points_q, exact.points), _margin(exact.score, rough.score, exact.draws)
         )
         rounded = float((rough.points - exact.points).abs().max() + (rough.draws - exact.draws).abs().max())
+        if reference.policy.settings.refinement:
+            best_point = rough.points_q.argmax(dim=1)[:, None]
+            ways = reference.refined(observation[None], rough, best_point, given[1], temperature)
+            rounded += float((ways - ways[:, :1]).abs().max())
         if margin > GOLDEN_SLACK and rounded < TOLERANCE / 10:
             rows.append(row)
         best.append((min(margin, GOLDEN_SLACK) - 1e6 * rounded, row))
@@ -286,8 +319,8 @@ def _double(policy: CandidatePolicy) -> CandidatePolicy:
     )
     if exact.correction is not None:
         exact.correction = exact.correction.double()
-    share, noise = policy.settings
-    return CandidatePolicy(exact, type(policy.settings)(share.double(), noise.double()))
+    share, noise, _ = policy.settings
+    return CandidatePolicy(exact, policy.settings._replace(share=share.double(), noise=noise.double()))
 
 
 class _Doubled:
@@ -318,7 +351,9 @@ def _skill_part(skill: Skill) -> SkillPart:
 
 
 def _network(composed: ComposedQ) -> Network:
-    modules: list[Any] = [module for skill in composed.skills for module in (skill.actor, skill.critics)]
+    modules: list[Any] = [skill.critics for skill in composed.skills]
+    # An energy-based actor holds the critics too.
+    modules += [getattr(skill.actor, "sampler", skill.actor) for skill in composed.skills]
     if composed.correction is not None:
         modules.append(composed.correction.critics)
     parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())

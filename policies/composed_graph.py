@@ -19,11 +19,16 @@ import onnx
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from policies.candidates import LEAST_PROBABILITY, PHASE, PRODUCT_SHARE, CandidatePolicy
+from policies.actors import sampler_sizes
+from policies.candidates import LEAST_PROBABILITY, PRODUCT_SHARE, CandidatePolicy
+from policies.composed_energy_graph import disagreement_of_energies, energy_proposals
+from policies.composed_gradient import Ascent
 from policies.composed_q import LEAST_WEIGHT, NEVER
+from policies.draws import PHASE
 from policies.graph import Graph, action_map, linear_layers, normalize, value
 from policies.skills import Skill
 from robot_rl.algorithms.distributions import HALF_LOG_2_PI, LOG_2
+from robot_rl.algorithms.energy_policy import EnergyPolicy
 from robot_rl.errors import ConfigurationError
 from robot_rl.spec import RobotSpec
 
@@ -39,7 +44,7 @@ def composed_graph(policy: CandidatePolicy, spec: RobotSpec, weights: Tensor, te
     """
     composed, settings = policy.composed, policy.settings
     graph = Graph()
-    nodes = _Nodes(graph, policy)
+    nodes = Nodes(graph, policy)
     graph.constant("weights", weights)
     graph.constant("temperature", [temperature])
     graph.constant("noise", settings.noise[None])
@@ -70,13 +75,17 @@ def composed_graph(policy: CandidatePolicy, spec: RobotSpec, weights: Tensor, te
     return graph.model(inputs, outputs)
 
 
-class _Nodes:
+class Nodes:
     """Writes the nodes; every method names its outputs by its first argument or its purpose."""
 
     def __init__(self, graph: Graph, policy: CandidatePolicy) -> None:
         self.graph, self.composed, self.settings = graph, policy.composed, policy.settings
         self.node = graph.node
         self.skills = len(self.composed.skills)
+        self.points, (self.draws, width) = policy.points, policy.settings.noise.shape
+        self.noise_width = width - 1
+        self.known: dict[str, str] = {}
+        """By critic, the first layer's part that does not depend on the action, (B, H)."""
 
     def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
         return self.graph.constant(name, value, dtype)
@@ -101,17 +110,38 @@ class _Nodes:
         """Everything from the inputs to the chosen actions."""
         node = self.node
         seen = self._observations()
-        mean, log_std = self._actors(seen)  # (B, N, d)
-        weighted = self._product(mean, log_std)  # (B, N, d); names product_mean, product_log_std, disagreement
-        points = node("Tanh", [self._points(mean, weighted)], "points")  # (B, H, d)
-        u, log_density = self._draws(mean, log_std)
-        draws = node("Tanh", [u], "draws")  # (B, K, d)
+        self.unsqueeze("weights", -1, "weight_column")  # (N, 1)
+        cut = [self.constant("cut_start", [0], np.int64), self.constant("cut_stop", [self.noise_width], np.int64)]
+        noise = node("Slice", ["noise", *cut, self.axes(-1)], "draw_noise")  # (B, K, d)
+        if self.composed.energies:
+            between, u, log_density = energy_proposals(self, seen, noise)
+        else:
+            mean, log_std = self._actors(seen)  # (B, N, d)
+            weighted = self._product(mean, log_std)  # (B, N, d); names product_mean, product_log_std, disagreement
+            between = self._points(mean, weighted)  # (B, H, d)
+            u, log_density = self._draws(mean, log_std, noise)
+            self.log_slope(u)
+        points, draws = node("Tanh", [between], "points"), node("Tanh", [u], "draws")  # (B, H, d), (B, K, d)
         q = self._q(seen, node("Concat", [points, draws], "candidates", axis=1))  # (B, H + K)
-        sizes = self.constant("sizes", [len(self.settings.share), len(self.settings.noise)], np.int64)
+        sizes = self.constant("sizes", [self.points, self.draws], np.int64)
         self.graph.nodes.append(helper.make_node("Split", [q, sizes], ["points_q", "draws_q"], name="split_q", axis=1))
-        score = self._scores(u, log_density)
-        self._choose("points_q", "points_q", points, "action", "value")
+        if self.composed.energies:
+            disagreement_of_energies(self, log_density)
+        score = self._scores(log_density)
+        if self.settings.refinement:
+            best = node("ArgMax", ["points_q"], "best_point", axis=1, keepdims=1)  # (B, 1)
+            start = node("GatherND", [between, best], "refine_start", batch_dims=1)  # (B, d)
+            Ascent(self).write(start, self._scale(), "action", "value")
+        else:
+            self._choose("points_q", "points_q", points, "action", "value")
         self._choose(score, "draws_q", draws, "sampled_action", "sampled_value")
+
+    def _scale(self) -> str:
+        """How far the skills' own draws spread before the tanh, (B, d)."""
+        if not self.composed.energies:
+            return self.node("Exp", ["product_log_std"], "product_std")
+        rows = self.node("Squeeze", ["width", self.axes(2)], "width_rows")  # (B, N, d)
+        return self.sum(self.node("Mul", [rows, "weight_column"], "weighted_width"), 1, "mean_width")
 
     def _observations(self) -> list[str]:
         """Normalised for each skill; those that normalise alike share it."""
@@ -155,7 +185,7 @@ class _Nodes:
     def _product(self, mean: str, log_std: str) -> str:
         """The product's mean and log std (B, d) and the disagreement (B,), by name; returns w_i / v_i, (B, N, d)."""
         node = self.node
-        column = self.unsqueeze("weights", -1, "weight_column")  # (N, 1)
+        column = "weight_column"  # (N, 1)
         weighted = node(
             "Mul", [column, node("Exp", [self.scaled(log_std, -2.0, "minus_2_log_std")], "inverse_v")], "wv"
         )
@@ -182,33 +212,46 @@ class _Nodes:
         top = self.sum(node("Mul", [counted, self.unsqueeze(mean, 1, "means_each")], "counted_mean"), 2, "points_top")
         return node("Div", [top, self.sum(counted, 2, "points_bottom")], "points_u")
 
-    def _draws(self, mean: str, log_std: str) -> tuple[str, str]:
-        """Pre-tanh draws (B or noise's batch, K, d) and their log density (B, K)."""
-        node, settings = self.node, self.settings
-        count, width = settings.noise.shape
-        first = self.constant("product_share", [PRODUCT_SHARE])
-        rest = self.scaled("weights", 1.0 - PRODUCT_SHARE, "skill_shares")
-        shares = node("Concat", [first, rest], "shares", axis=0)  # (1 + N,)
+    def strata(self, shares: str, components: int) -> str:
+        """Which component each draw is from, (K, C), for shares (C,); see `policies.draws`."""
+        node, count = self.node, self.draws
         border = node("CumSum", [shares, self.constant("axis_0", 0, np.int64)], "borders")
         place = self.constant(
             "place", ((np.arange(count, dtype=np.float32) + np.float32(PHASE)) / np.float32(count))[:, None]
         )
         before = node("Cast", [node("Less", [place, border], "is_before")], "before_borders", to=TensorProto.FLOAT)
-        last = self.constant("always_last", np.eye(1 + self.skills)[-1])
-        before = node("Max", [before, last], "before")  # (K, 1 + N)
-        shift = self.constant("shift", np.eye(1 + self.skills, k=1))
-        chosen = node("Sub", [before, node("MatMul", [before, shift], "before_shifted")], "chosen")
+        last = self.constant("always_last", np.eye(components)[-1])
+        before = node("Max", [before, last], "before")  # (K, C)
+        shift = self.constant("shift", np.eye(components, k=1))
+        return node("Sub", [before, node("MatMul", [before, shift], "before_shifted")], "chosen")
+
+    def log_shares(self, chosen: str) -> str:
+        """Logarithms of the shares as drawn, (C,)."""
+        counted = self.node("ReduceMean", [chosen], "drawn_shares", axes=[0], keepdims=0)
+        kept = self.node("Max", [counted, self.constant("least_weight", LEAST_WEIGHT)], "kept")
+        return self.node("Log", [kept], "log_share")
+
+    def log_slope(self, u: str) -> str:
+        """sum log(1 - tanh^2 u) of draws (B, K, d), (B, K), as `log_slope`."""
+        node = self.node
+        # log(1 - tanh^2 u) = 2 (log 2 - u - softplus(-2u))
+        soft = node("Softplus", [self.scaled(u, -2.0, "minus_2_u")], "softplus")
+        inner = node("Sub", [node("Sub", [self.constant("log_2", LOG_2), u], "log_2_less_u"), soft], "half_log_slope")
+        return self.sum(self.scaled(inner, 2.0, "log_slope_each"), 2, "log_slope")
+
+    def _draws(self, mean: str, log_std: str, noise: str) -> tuple[str, str]:
+        """Pre-tanh draws (B or noise's batch, K, d) and their log density (B, K)."""
+        node = self.node
+        first = self.constant("product_share", [PRODUCT_SHARE])
+        rest = self.scaled("weights", 1.0 - PRODUCT_SHARE, "skill_shares")
+        shares = node("Concat", [first, rest], "shares", axis=0)  # (1 + N,)
+        chosen = self.strata(shares, 1 + self.skills)
         rows = [self.unsqueeze(name, 1, f"{name}_component") for name in ("product_mean", "product_log_std")]
         means = node("Concat", [rows[0], mean], "component_means", axis=1)  # (B, 1 + N, d)
         log_stds = node("Concat", [rows[1], log_std], "component_log_stds", axis=1)
-        cut = [self.constant("cut_start", [0], np.int64), self.constant("cut_stop", [width - 1], np.int64)]
-        noise = node("Slice", ["noise", *cut, self.axes(-1)], "draw_noise")  # (B, K, d)
         std = node("Exp", [node("MatMul", [chosen, log_stds], "draw_log_std")], "draw_std")
         u = node("Add", [node("MatMul", [chosen, means], "draw_mean"), node("Mul", [std, noise], "step")], "draws_u")
-        counted = node("ReduceMean", [chosen], "drawn_shares", axes=[0], keepdims=0)
-        log_share = node(
-            "Log", [node("Max", [counted, self.constant("least_weight", LEAST_WEIGHT)], "kept")], "log_share"
-        )
+        log_share = self.log_shares(chosen)
         inverse = node("Exp", [node("Neg", [log_stds], "minus_component_log_stds")], "component_inverse_std")
         apart = node(
             "Sub", [self.unsqueeze(u, 2, "draws_each"), self.unsqueeze(means, 1, "component_means_each")], "away"
@@ -230,7 +273,7 @@ class _Nodes:
             q = self._critics(f"skill_{index}", skill.critics, observation, actions)
             least = node("Min", q, f"skill_{index}_least")
             each.append(self.scaled(least, composed.alpha / skill.alpha, f"skill_{index}_q"))
-        count = len(self.settings.share) + len(self.settings.noise)
+        count = self.points + self.draws
         rows = node("Concat", each, "skill_q_rows", axis=1)  # (B (H + K), N)
         shape = self.constant("skill_q_shape", [-1, count, self.skills], np.int64)
         columns = node("Reshape", [rows, shape], "skill_q_columns")  # (B, H + K, N)
@@ -280,6 +323,7 @@ class _Nodes:
                     "MatMul", [beside, self.constant(f"{name}_beside", weight[size:start])], f"{name}_beside_part"
                 )
                 known = node("Add", [known, row], f"{name}_known")
+            self.known[name] = known
             acted = node("MatMul", [actions, self.constant(f"{name}_action_weight", weight[start:])], f"{name}_action")
             x = node("Add", [acted, self.unsqueeze(known, 1, f"{name}_known_each")], f"{name}_linear_0")  # (B, K, H)
             x = self._hidden(name, critics, c, 0, x)
@@ -300,20 +344,15 @@ class _Nodes:
             x = self.node("LayerNormalization", [x, gain, shift], f"{name}_norm_{depth}", epsilon=1e-5)
         return self.node("Relu", [x], f"{name}_hidden_{depth}")
 
-    def _scores(self, u: str, log_density: str) -> str:
+    def _scores(self, log_density: str) -> str:
         """log weight + Gumbel noise, (B, K); writes `effective_sample_size`."""
         node = self.node
-        width = self.settings.noise.shape[1]
-        # log(1 - tanh^2 u) = 2 (log 2 - u - softplus(-2u))
-        soft = node("Softplus", [self.scaled(u, -2.0, "minus_2_u")], "softplus")
-        inner = node("Sub", [node("Sub", [self.constant("log_2", LOG_2), u], "log_2_less_u"), soft], "half_log_slope")
-        slope = self.sum(self.scaled(inner, 2.0, "log_slope_each"), 2, "log_slope")
         nats = node("Div", ["draws_q", "temperature"], "q_nats")
-        log_weight = node("Sub", [node("Add", [nats, slope], "log_target"), log_density], "log_weight")
+        log_weight = node("Sub", [node("Add", [nats, "log_slope"], "log_target"), log_density], "log_weight")
         share = node("Softmax", [log_weight], "weight_shares", axis=-1)
         square = node("ReduceSumSquare", [share], "weight_squares", axes=[1], keepdims=0)
         node("Reciprocal", [square], "effective_sample_size")
-        at = self.constant("choice_column", width - 1, np.int64)
+        at = self.constant("choice_column", self.noise_width, np.int64)
         normal = node("Gather", ["noise", at], "choice_noise", axis=2)  # (B, K)
         erf = node("Erf", [self.scaled(normal, math.sqrt(0.5), "choice_noise_scaled")], "choice_erf")
         one = self.constant("one_float", 1.0)
@@ -345,5 +384,7 @@ def _tensor(name: str, shape: list[Any], meaning: str) -> onnx.ValueInfoProto:
 
 def skill_sizes(skill: Skill) -> tuple[int, ...]:
     """Widths from observation to action of a skill's actor."""
+    if isinstance(skill.actor, EnergyPolicy):
+        return sampler_sizes(skill.actor)
     actor: Any = skill.actor
     return (*(layer.in_features for layer in (*actor.hidden, actor.head)), actor.head.out_features // 2)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from policies.contract import COMPOSITIONS
 from policies.skills import Skill, check_skills
-from robot_rl.algorithms.energy_policy import lowest_q
+from robot_rl.algorithms.energy_policy import EnergyPolicy, lowest_q
 from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.errors import ConfigurationError, UnknownName
 
@@ -98,12 +98,25 @@ class ComposedQ:
         if kind == "gpi":
             _require_one_reward(skills)
         self.skills = tuple(skills)
+        if correction is not None and self.energies:
+            raise ConfigurationError(f"a divergence correction is for Gaussian skills, not for {skills[0].algorithm!r}")
+        counts = {skill.name: len(actor.candidates) for skill, actor in zip(skills, self.energies, strict=False)}
+        if len(set(counts.values())) > 1:
+            raise ConfigurationError(
+                "skills cannot be composed, they differ in their candidates: "
+                f"{', '.join(f'{count} for {name!r}' for name, count in counts.items())}"
+            )
         self.kind = kind
         self.correction = correction
         self.alphas = tuple(skill.alpha for skill in skills)
         self.alpha = math.exp(sum(map(math.log, self.alphas)) / len(self.alphas))
         self.observation_size = skills[0].task.layout.size
         self.action_size = skills[0].task.spec.action.size
+
+    @property
+    def energies(self) -> tuple[EnergyPolicy, ...]:
+        """The skills' actors where they are energy-based, as those of soft Q-learning; empty for Gaussian ones."""
+        return tuple(skill.actor for skill in self.skills if isinstance(skill.actor, EnergyPolicy))
 
     def weights(self, weights: ArrayLike | None = None) -> Tensor:
         """Weights as float32, (N,); None weighs all alike. Raises InvalidInput, see `skill_weights`."""
@@ -114,7 +127,13 @@ class ComposedQ:
         return [torch.from_numpy(skill.normalizer(observation)) for skill in self.skills]
 
     def gaussians(self, observation: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The skills' Gaussians under the tanh for normalised observations: mean and log std, (N, B, d) each."""
+        """The skills' Gaussians under the tanh for normalised observations: mean and log std, (N, B, d) each.
+
+        Raises:
+            ConfigurationError: the skills have none.
+        """
+        if self.energies:
+            raise ConfigurationError(f"a policy of {self.skills[0].algorithm!r} is no Gaussian")
         pairs = [skill.actor(seen) for skill, seen in zip(self.skills, observation, strict=True)]
         means, log_stds = zip(*pairs, strict=True)
         return torch.stack(means), torch.stack(log_stds)
@@ -136,14 +155,16 @@ class ComposedQ:
             action: in [-1, 1], (B, K, d).
             weights: from `weights`, (N,).
         """
-        combined = combine(self.skill_q(observation, action), weights, self.kind, self.alpha)  # (B, K)
+        return self.combined(self.skill_q(observation, action), observation, action, weights)
+
+    def combined(
+        self, skill_q: Tensor, observation: Sequence[Tensor], action: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Q_w(s, a), (B, K), from what `skill_q` says of the same actions."""
+        combined = combine(skill_q, weights, self.kind, self.alpha)  # (B, K)
         if self.correction is not None:
             combined = combined - self.alpha * self.correction(observation[0], action, weights)
         return combined
-
-    def disagreement(self, observation: Sequence[Tensor], weights: Tensor) -> Tensor:
-        """-log Z_w(s), nats, (B,)."""
-        return -log_affinity(*self.gaussians(observation), weights)
 
 
 def combine(q: Tensor, weights: Tensor, kind: str, alpha: float) -> Tensor:

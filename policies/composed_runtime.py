@@ -39,9 +39,10 @@ def checked_temperature(temperature: float) -> float:
     """A temperature, if it is one.
 
     Raises:
-        InvalidInput: it is not finite and above zero.
+        InvalidInput: it is no number, or not finite and above zero.
     """
-    if not (math.isfinite(temperature) and temperature > 0.0):
+    number = isinstance(temperature, (int, float, np.number))
+    if not (number and math.isfinite(temperature) and temperature > 0.0):
         raise InvalidInput(
             f"temperature must be finite and above 0, got {temperature}; for the best action take the deterministic one"
         )
@@ -208,7 +209,7 @@ class ComposedPolicy(PolicyFile):
                 "value": (single.value, more.value[row]),
                 "sampled_value": (sampled.value, more.sampled_value[row]),
                 "effective_sample_size": (sampled.effective_sample_size, more.effective_sample_size[row]),
-                "disagreement": (single.disagreement, more.disagreement[row]),
+                "disagreement": (sampled.disagreement, more.disagreement[row]),
             }
             for name, (ours, theirs) in (pairs | figures).items():
                 wanted = np.asarray(theirs)
@@ -270,7 +271,18 @@ class ComposedRunner(PolicyRunner):
     policy: ComposedPolicy
 
     def __init__(self, policy: ComposedPolicy, rate: float = WEIGHT_RATE) -> None:
-        """Args: policy: to run; rate: greatest change of any weight, 1/s."""
+        """Makes a runner at rest.
+
+        Args:
+            policy: to run.
+            rate: greatest change of any weight, 1/s.
+
+        Raises:
+            PolicyError: the policy is a plain one.
+            ConfigurationError: the rate is not above zero.
+        """
+        if not isinstance(policy, ComposedPolicy):
+            raise PolicyError("a plain policy has no weights to turn; run it with PolicyRunner, or take new_runner")
         super().__init__(policy)
         self._ramp = WeightRamp(policy.weights, rate)
         self._dt = 1.0 / policy.contract.robot.control_rate

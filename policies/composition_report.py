@@ -8,6 +8,7 @@ beforehand; see docs/composition.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from policies.candidates import CandidatePolicy, effective_sample_size, ranked
-from policies.composed_q import log_affinity
+from policies.composed_q import ComposedQ, log_affinity
+from policies.energy_candidates import particles
 from policies.samplers import compare_samplers
+from policies.skills import goals_apart
 
 Array = NDArray[np.floating]
 
@@ -64,7 +67,7 @@ def composition_report(
         "alpha": dict(zip(names, composed.alphas, strict=True)),
         "observations": {name: 0 if rows is None else len(rows) for name, rows in zip(names, replays, strict=True)},
     }
-    warnings = [
+    warnings = goals_apart(composed.skills) + [
         f"skill {name!r} has no replay: nothing is known of how it fits the others where it has been"
         for name, rows in zip(names, replays, strict=True)
         if rows is None or len(rows) == 0
@@ -75,27 +78,27 @@ def composition_report(
     union = np.concatenate(list(known.values()))
     with torch.no_grad():
         found = ranked(composed, policy.settings, union, w, temperature)
-        mean, log_std = composed.gaussians(composed.normalized(union))
+        seen = composed.normalized(union)
+        std = _action_std(composed, seen)  # (N, B, d)
     size = effective_sample_size(found.log_weight)
     apart = found.disagreement
     discount = composed.skills[0].discount
     horizon = composed.alpha * discount / (1.0 - discount)
     report |= {
         "disagreement_nats": _summary(apart),
-        "disagreement_of_pairs_nats": _pairs(names, mean, log_std),
+        "disagreement_of_pairs_nats": _pairs(policy, union, temperature),
         # C(s,a) = gamma E[alpha disagreement(s') + max C(s',a')]
         "bound": {"mean": horizon * float(apart.mean()), "high": horizon * float(torch.quantile(apart, 0.95))},
         "spread_of_q": float(found.draws_q.mean(dim=1).std()),
         "effective_sample_size": {**_summary(size), "draws": found.draws.shape[1]},
-        "action_std": _action_std(names, mean, log_std),
+        "action_std": {name: float(part.median()) for name, part in zip(names, std, strict=True)},
         "overlap": _overlap(known, composed.skills[0].normalizer),
     }
     if composed.correction is not None:
         with torch.no_grad():
-            seen = composed.normalized(union)
             amount = composed.alpha * composed.correction(seen[0], found.points[:, :1], w)
         report["correction"] = _summary(amount)
-    if compare:
+    if compare and not composed.energies:  # the table begins at the product's mean, which these have not
         rng = np.random.default_rng(5)
         some = union[rng.choice(len(union), min(COMPARED, len(union)), replace=False)]
         compared = compare_samplers(composed, some, w, temperature)
@@ -127,29 +130,39 @@ def _warnings(report: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _pairs(names: Sequence[str], mean: Tensor, log_std: Tensor) -> dict[str, float]:
+@torch.no_grad()
+def _pairs(policy: CandidatePolicy, union: Array, temperature: float) -> dict[str, float]:
     """-log of the integral of sqrt(pi_i pi_j) of every two skills, nats: half their Renyi divergence of order 1/2."""
-    half = torch.tensor([0.5, 0.5])
-    return {
-        f"{names[i]} | {names[j]}": float(-log_affinity(mean[[i, j]], log_std[[i, j]], half).mean())
-        for i in range(len(names))
-        for j in range(i + 1, len(names))
-    }
+    composed = policy.composed
+    names = [skill.name for skill in composed.skills]
+    apart = {}
+    for i, j in combinations(range(len(names)), 2):
+        half = torch.zeros(len(names))
+        half[[i, j]] = 0.5
+        if composed.energies:
+            found = ranked(composed, policy.settings, union, half, temperature).disagreement
+        else:
+            found = -log_affinity(*composed.gaussians(composed.normalized(union)), half)
+        apart[f"{names[i]} | {names[j]}"] = float(found.mean())
+    return apart
 
 
-def _action_std(names: Sequence[str], mean: Tensor, log_std: Tensor) -> dict[str, float]:
-    """Median standard deviation of an entry of the action, to first order: sigma (1 - tanh^2 mu)."""
-    std = log_std.exp() * (1.0 - torch.tanh(mean).square())  # (N, B, d)
-    return {name: float(part.median()) for name, part in zip(names, std, strict=True)}
+def _action_std(composed: ComposedQ, seen: Sequence[Tensor]) -> Tensor:
+    """Standard deviation of each entry of the skills' actions, (N, B, d)."""
+    if composed.energies:
+        return torch.tanh(particles(composed, seen)).std(dim=2, correction=0).movedim(1, 0)
+    mean, log_std = composed.gaussians(seen)
+    return log_std.exp() * (1.0 - torch.tanh(mean).square())  # to first order
 
 
 def _overlap(known: Mapping[str, Array], normalizer: Any) -> dict[str, dict[str, float]]:
     """Which share of each skill's observations lies as near to another's as that one's lie to each other.
 
     Near is within the 95th percentile of the other's distances to its own nearest neighbour: two halves of one replay
-    overlap by about 0.95.
+    overlap by about 0.95. From a small replay some observations are drawn twice, at no distance from each other; each
+    counts once.
     """
-    rows = {name: torch.from_numpy(normalizer(values)).double() for name, values in known.items()}
+    rows = {name: torch.from_numpy(normalizer(np.unique(values, axis=0))).double() for name, values in known.items()}
     shares: dict[str, dict[str, float]] = {name: {} for name in rows}
     for other, theirs in rows.items():
         own = torch.cdist(theirs, theirs).fill_diagonal_(torch.inf).amin(dim=1)

@@ -184,6 +184,8 @@ class CompositionPart:
     report: Mapping[str, Any]
     """How far the skills disagree and how well the draws serve, over their replay."""
     golden: ComposedGolden
+    refinement: int = 0
+    """Steps up the gradient of Q from the best of the points."""
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,9 @@ def _composition(contract: Contract) -> list[str]:
     return [
         f"Composition: {part.kind}{corrected}; weights and temperature may change at every tick",
         *_table(rows, left=(0, 3)),
-        f"  temperature {_number(part.temperature)}; the best of {part.points} points between the skills' means, "
-        f"a sample from {part.draws} draws",
+        f"  temperature {_number(part.temperature)}; the best of {part.points} candidates of the skills, "
+        + (f"moved up the gradient of Q in {part.refinement} steps, " if part.refinement else "")
+        + f"a sample from {part.draws} draws",
         *(f"  warning: {line}" for line in part.report.get("warnings", ())),
     ]
 

@@ -6,7 +6,7 @@ Only the first is in the exported graph; the others show what it leaves on the t
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -156,12 +156,7 @@ class CrossEntropySampler:
         """See `Sampler`."""
         composed, rows = self._composed, torch.arange(len(observation))
         seen = composed.normalized(observation)
-        mean, log_std = composed.gaussians(seen)
-        product_mean, _ = product_of_gaussians(mean, log_std, weights)
-        centre = product_mean
-        # As wide as the skills are apart and each is by itself.
-        w = weights.view(-1, 1, 1)
-        std = (w * ((mean - centre).square() + torch.exp(2.0 * log_std))).sum(dim=0).sqrt()
+        centre, std = _wide_gaussian(composed, seen, weights)
         best, best_q = centre, composed.q(seen, torch.tanh(centre)[:, None], weights)[:, 0]
         for _ in range(self._rounds):
             noise = torch.randn(len(rows), self._draws, centre.shape[-1], generator=self._generator)
@@ -177,6 +172,44 @@ class CrossEntropySampler:
         return Answer(torch.tanh(best), torch.tanh(centre + std * noise))
 
 
+class PathIntegralSampler:
+    """Model predictive path integral control (MPPI) with a horizon of one action, and Q_w in place of a model.
+
+    Draws around a centre are weighed by exp(Q_w / T), and their mean is the next centre; the width stays. Control
+    rather than sampling: between two modes it acts on their mean. Its draw is one of the last ones, by its weight.
+
+    Source: Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement Learning", algorithm 1.
+    """
+
+    def __init__(self, composed: ComposedQ, rounds: int = 4, draws: int = 64, seed: int = 0) -> None:
+        """Args: composed: what is acted on; rounds: of draws, each of so many."""
+        self._composed, self._rounds, self._draws = composed, rounds, draws
+        self._generator = torch.Generator().manual_seed(seed)
+
+    @torch.no_grad()
+    def __call__(self, observation: np.ndarray, weights: Tensor, temperature: float) -> Answer:
+        """See `Sampler`."""
+        composed = self._composed
+        seen = composed.normalized(observation)
+        centre, std = _wide_gaussian(composed, seen, weights)
+        for _ in range(self._rounds):
+            noise = torch.randn(len(centre), self._draws, centre.shape[-1], generator=self._generator)
+            u = centre[:, None] + std[:, None] * noise  # (B, K, d)
+            # w_k proportional to exp(Q_w(s, tanh u_k) / T)
+            share = torch.softmax(composed.q(seen, torch.tanh(u), weights) / temperature, dim=1)  # (B, K)
+            centre = (share[..., None] * u).sum(dim=1)  # u <- sum_k w_k u_k
+        taken = torch.multinomial(share, 1, generator=self._generator)[:, 0]
+        return Answer(torch.tanh(centre), torch.tanh(u[torch.arange(len(u)), taken]))
+
+
+def _wide_gaussian(composed: ComposedQ, seen: Sequence[Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The product's mean, and a standard deviation as wide as the skills are apart and each by itself, (B, d) each."""
+    mean, log_std = composed.gaussians(seen)
+    centre, _ = product_of_gaussians(mean, log_std, weights)
+    w = weights.view(-1, 1, 1)
+    return centre, (w * ((mean - centre).square() + torch.exp(2.0 * log_std))).sum(dim=0).sqrt()
+
+
 def samplers(composed: ComposedQ) -> Mapping[str, Sampler]:
     """All of them by name, each with its default settings; the last is the truth that the others approach."""
     return {
@@ -185,6 +218,7 @@ def samplers(composed: ComposedQ) -> Mapping[str, Sampler]:
         "svgd": ParticleSampler(composed),
         "mala": ParticleSampler(composed, mala=True),
         "cem": CrossEntropySampler(composed),
+        "mppi": PathIntegralSampler(composed),
         "reference": ImportanceSampler(composed, REFERENCE_DRAWS),
     }
 

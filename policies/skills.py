@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.export import action_part, plain, robot_part
+from robot_rl.algorithms.energy_policy import EnergyPolicy
 from robot_rl.algorithms.networks import Actor, Critics
 from robot_rl.errors import ConfigurationError
 from robot_rl.task import Task
@@ -28,7 +29,7 @@ class Skill:
 
     name: str
     """By which a report and a file call it."""
-    actor: Actor
+    actor: Actor | EnergyPolicy
     critics: Critics
     """Q is the least of them."""
     normalizer: Normalizer
@@ -54,19 +55,21 @@ class Skill:
         """The skill of a learner.
 
         Args:
-            learner: SAC, or another one with a Gaussian actor, critics and a temperature.
+            learner: SAC, soft Q-learning, or another one with critics, a temperature, and a Gaussian or an energy-based
+                actor.
             task: what it was trained on.
             name: of the skill.
             settings: of the algorithm; the learner's own by default.
             training: what the run recorded.
 
         Raises:
-            ConfigurationError: the learner has no density that proposals could be weighed by, or no critics.
+            ConfigurationError: the learner has an actor of another kind, or no critics.
         """
-        if not isinstance(learner.actor, Actor) or not isinstance(getattr(learner, "critics", None), Critics):
+        known = isinstance(learner.actor, (Actor, EnergyPolicy))
+        if not known or not isinstance(getattr(learner, "critics", None), Critics):
             raise ConfigurationError(
-                f"skill {name!r}: a policy of {learner.name!r} cannot be composed; what is needed is a Gaussian actor, "
-                "whose density is known, and critics, as 'sac' has them"
+                f"skill {name!r}: a policy of {learner.name!r} cannot be composed; what is needed are critics and an "
+                "actor as 'sac' or 'soft_q' have them"
             )
         own = asdict(learner.settings) if settings is None else dict(settings)
         return cls(
@@ -144,6 +147,26 @@ def goal_ranges(skills: Sequence[Skill]) -> dict[str, tuple[float, float]]:
             least, greatest = ranges.get(label, (low, high))
             ranges[label] = (float(min(least, low)), float(max(greatest, high)))
     return ranges
+
+
+def goals_apart(skills: Sequence[Skill]) -> list[str]:
+    """A sentence for every component of the goal that the skills saw in different ranges."""
+    found = []
+    for label in skills[0].task.goal_labels:
+        seen = {skill.name: getattr(skill.task, "goal_ranges", {}).get(label) for skill in skills}
+        if len({None if pair is None else tuple(map(float, pair)) for pair in seen.values()}) > 1:
+            ranges = ", ".join(f"{_range(pair)} for {name!r}" for name, pair in seen.items())
+            found.append(
+                f"the skills are all asked for one goal, but saw {label!r} in different ranges: {ranges}; outside of "
+                "its own a skill is guessing"
+            )
+    return found
+
+
+def _range(pair: tuple[float, float] | None) -> str:
+    if pair is None:
+        return "an unknown one"
+    return f"{pair[0]:g}" if pair[0] == pair[1] else f"{pair[0]:g} to {pair[1]:g}"
 
 
 def _difference(ours: Any, theirs: Any, where: str) -> tuple[str, str, str] | None:

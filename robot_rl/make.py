@@ -19,6 +19,8 @@ from robot_rl.task import Task
 from robot_rl.tasks import TASKS
 
 if TYPE_CHECKING:
+    import gymnasium
+
     from hardware.bag import Bag
     from hardware.bag_replay import BagTransitions, ReplayReport
     from hardware.bag_timing import BagTiming
@@ -31,9 +33,14 @@ if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
     from sim.randomization import Randomization
+    from sim.suite import SuiteEnv
 
-BACKENDS = ("mujoco", "ros")
+SIMULATORS = ("mujoco", "pybullet")
+"""Engines that a robot can be simulated in."""
+BACKENDS = (*SIMULATORS, "ros")
 """Where a robot can live."""
+SUITE = "dm_control/"
+"""What names of tasks of the dm_control suite begin with."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +142,23 @@ def make_robot(
         except ModuleNotFoundError as error:
             raise missing_package(error, "ros") from error
         return RosRobot(spec, ros)
+    if backend == "pybullet":
+        try:
+            from sim.pybullet_robot import PyBulletRobot
+        except ModuleNotFoundError as error:
+            raise _missing_for_pybullet(error) from error
+        return PyBulletRobot(spec, noise=noise)
     try:
         from sim.mujoco_robot import MujocoRobot
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
     return MujocoRobot(spec, noise=noise, randomization=randomization)
+
+
+def _missing_for_pybullet(error: ModuleNotFoundError) -> ConfigurationError:
+    if error.name != "pybullet":
+        return missing_package(error, "train")
+    return ConfigurationError(f"{missing_package(error, 'pybullet')} (there are wheels up to Python 3.11)")
 
 
 def make_twin(
@@ -300,12 +319,21 @@ def make_batch(
     noise: bool = True,
     randomization: Randomization | None = None,
 ) -> BatchRobot:
-    """Several copies of a robot that step together; `threads` None takes all cores. See `make_robot`."""
+    """Several copies of a robot that step together; `threads` None takes all cores, of which PyBullet uses one.
+
+    See `make_robot`.
+    """
     spec = robot_spec(robot)
     _check_backend(backend)
     if backend == "ros":
         raise ConfigurationError("several robots in step exist in simulation only; over ROS train one (robots: 1)")
     _check_randomization(backend, randomization)
+    if backend == "pybullet":
+        try:
+            from sim.pybullet_batch import PyBulletBatch
+        except ModuleNotFoundError as error:
+            raise _missing_for_pybullet(error) from error
+        return PyBulletBatch(spec, count, noise=noise)
     try:
         from sim.mujoco_batch import MujocoBatch
     except ModuleNotFoundError as error:
@@ -323,6 +351,43 @@ def _check_backend(backend: str) -> None:
         raise UnknownName.of("backend", backend, BACKENDS)
 
 
+def is_suite_task(name: str | None) -> bool:
+    """Whether a name is that of a task of the dm_control suite, which brings its own body instead of a robot."""
+    return name is not None and name.startswith(SUITE)
+
+
+def suite_tasks() -> list[str]:
+    """Names of all tasks of the dm_control suite."""
+    return [SUITE + name for name in _suite().names()]
+
+
+def make_suite_env(
+    name: str, pixels: tuple[int, int] | None = None, camera: int = 0, render_mode: str | None = None
+) -> SuiteEnv:
+    """A task of the dm_control suite as a Gymnasium environment: `make_suite_env("dm_control/quadruped-walk")`.
+
+    Args:
+        name: as `suite_tasks` has it.
+        pixels: height and width of a picture to observe instead of numbers.
+        camera: of the pictures.
+        render_mode: `rgb_array` for frames from `render()`.
+
+    Raises:
+        UnknownName: no such task; lists those that exist.
+        ConfigurationError: the suite is not installed.
+    """
+    suite = _suite()
+    return suite.SuiteEnv(name.removeprefix(SUITE), pixels, camera, render_mode)
+
+
+def _suite() -> Any:
+    try:
+        return importlib.import_module("sim.suite")
+    except ModuleNotFoundError as error:
+        extra = "suite" if error.name and error.name.startswith(("dm_control", "dm_env")) else "train"
+        raise missing_package(error, extra) from error
+
+
 def task_class(name: str) -> type[Task]:
     """The class of a task; raises UnknownName with those that exist."""
     if name not in TASKS:
@@ -332,6 +397,8 @@ def task_class(name: str) -> type[Task]:
 
 def task_settings_class(name: str) -> type | None:
     """The settings class of a task, or None where it has none."""
+    if is_suite_task(name):
+        return None
     hint = typing.get_type_hints(task_class(name).__init__).get("settings")
     kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
     return kinds[0] if kinds and kinds[0] is not None else None
@@ -425,8 +492,16 @@ def make_camera(robot: Robot) -> Any:
     return Camera(robot)
 
 
-def make_learner(algorithm: str, task: Task, settings: Mapping[str, Any] | None = None, seed: int = 0) -> Learner:
+def make_learner(
+    algorithm: str, task: Task | gymnasium.Env, settings: Mapping[str, Any] | None = None, seed: int = 0
+) -> Learner:
     """A learner for a task, its observations normalised by the typical values that the layout gives.
+
+    Args:
+        algorithm: one of ALGORITHMS.
+        task: what it learns; or an environment without a robot, whose observations it takes as they are.
+        settings: of the algorithm that differ from their defaults, by name.
+        seed: of its weights and draws.
 
     Raises:
         UnknownName: no such algorithm or setting; lists those that exist.
@@ -435,9 +510,16 @@ def make_learner(algorithm: str, task: Task, settings: Mapping[str, Any] | None 
     chosen = from_mapping(known.load(known.settings), settings or {}, algorithm)
     from robot_rl.training.normalizer import Normalizer
 
-    layout = task.layout
-    normalizer = Normalizer(layout.offset, layout.scale)
-    return known.load(known.learner)(layout.size, task.spec.action.size, chosen, seed, normalizer)
+    if isinstance(task, Task):
+        sizes = (task.layout.size, task.spec.action.size)
+        normalizer = Normalizer(task.layout.offset, task.layout.scale)
+    else:
+        shapes = (task.observation_space.shape, task.action_space.shape)
+        if None in shapes or any(len(shape) != 1 for shape in shapes if shape is not None):
+            raise ConfigurationError(f"a learner takes vectors of observations and actions, not shapes {shapes}")
+        sizes = tuple(shape[0] for shape in shapes if shape is not None)  # type: ignore[assignment]
+        normalizer = Normalizer.identity(sizes[0])
+    return known.load(known.learner)(*sizes, chosen, seed, normalizer)
 
 
 def algorithm_of(name: str) -> Algorithm:

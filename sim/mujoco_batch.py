@@ -12,15 +12,16 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.arrays import all_finite, frozen
-from robot_rl.errors import ConfigurationError, InvalidInput
+from robot_rl.arrays import frozen
+from robot_rl.errors import ConfigurationError
 from robot_rl.robot import JointCommand, RobotState, Start
 from robot_rl.spec import RobotSpec
 from sim.mujoco_model import compile_model
 from sim.mujoco_reader import MujocoReader
-from sim.mujoco_robot import INTEGRATION_STATE, disturbable, diverged, sensor_noise, varies
+from sim.mujoco_robot import INTEGRATION_STATE, varies
 from sim.placing import place_at_start
 from sim.randomization import BoundTerms, Randomization
+from sim.simulated_robot import check_commands, disturbable, diverged, sensor_noise
 from sim.varied_copy import VariedCopy
 
 Array = NDArray[np.floating]
@@ -103,16 +104,8 @@ class MujocoBatch:
             InvalidInput: the commands have another shape or are not finite.
             RobotFault: the simulation of a copy diverged.
         """
-        target, shape = command.position, (self.count, self.spec.joints)
-        if target.shape != shape:
-            raise InvalidInput(
-                f"joint commands of robot {self.spec.name!r}: expected shape {shape}, got {target.shape}"
-            )
-        if not all_finite(target):
-            row, joint = np.argwhere(~np.isfinite(target))[0]
-            raise InvalidInput(
-                f"joint command of robot {self.spec.name!r} is not finite: copy {row}, {self.spec.joint_names[joint]}"
-            )
+        target = command.position
+        check_commands(self.spec, target, self.count)
         self._applied = np.array(target, dtype=np.float64)
         before = self._time.copy()
         # This thread works too: one that only waited would have to be woken at every tick.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import weakref
 from collections.abc import Sequence
@@ -55,8 +56,10 @@ class Camera:
                 "without a display MuJoCo needs EGL (Debian: libegl1 libegl-mesa0 libgl1-mesa-dri), "
                 "or OSMesa with MUJOCO_GL=osmesa"
             ) from error
-        # Runs at exit too, while OpenGL is still there to be asked.
         self._release = weakref.finalize(self, _close, self._renderer)
+        # Runs at exit too, while OpenGL is still there to be asked. `finalize` alone may come too late: all finalizers
+        # wait for the turn of the first one in the program, and OpenGL may have been loaded after that.
+        atexit.register(self._release)
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._options = mujoco.MjvOption()
         self._options.geomgroup[3] = 0  # collision hulls
@@ -107,6 +110,7 @@ class Camera:
     def close(self) -> None:
         """Releases the OpenGL context."""
         self._release()
+        atexit.unregister(self._release)
 
 
 def _close(renderer: mujoco.Renderer) -> None:

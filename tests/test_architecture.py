@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "mujoco", "gymnasium", "onnx", "onnxruntime", "sim", "hardware", "policies", "rclpy", "matplotlib")
+HEAVY = (
+    "torch", "mujoco", "pybullet", "dm_control", "gymnasium", "onnx", "onnxruntime", "sim", "hardware", "policies",
+    "rclpy", "matplotlib",
+)  # fmt: skip
 CORE = (
     "action_map",
     "errors",

@@ -68,6 +68,14 @@ def uniform_count(count: int) -> int:
     return max(1, round(UNIFORM_SHARE * count))
 
 
+def kernel_width(particles: Tensor) -> Tensor:
+    """Standard deviation of a kernel around each of K particles (..., K, A), by Scott's rule, (..., 1, A)."""
+    count, size = particles.shape[-2:]
+    # sigma = std K^(-1 / (A + 4)), for each state and each entry of the action.
+    spread = particles.std(dim=-2, keepdim=True, correction=0)
+    return (spread * count ** (-1.0 / (size + 4))).clamp(min=LEAST_WIDTH)
+
+
 def particle_proposal(particles: Tensor, uniform: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Actions near a policy's draws: one from a Gaussian around each, in the pre-tanh space, and some uniform ones.
 
@@ -84,8 +92,7 @@ def particle_proposal(particles: Tensor, uniform: int, generator: torch.Generato
         The actions, (B, K + U, A), and their log density in the mixture, (B, K + U).
     """
     states, count, size = particles.shape
-    # Scott: sigma = std K^(-1 / (A + 4)), for each state and each entry of the action.
-    width = (particles.std(dim=1, keepdim=True, correction=0) * count ** (-1.0 / (size + 4))).clamp(min=LEAST_WIDTH)
+    width = kernel_width(particles)  # (B, 1, A)
     near = particles + width * torch.randn(particles.shape, generator=generator)  # (B, K, A)
     anywhere, _ = uniform_proposal(states, uniform, size, generator)  # (B, U, A)
     far = torch.atanh(anywhere.clamp(-LAST_BELOW_ONE, LAST_BELOW_ONE))

@@ -40,8 +40,11 @@ def run(arguments: Sequence[str]) -> int:
     sources = composing.skill_sources(values.runs, values.names)
     skills, replays = zip(*(composing.load_skill(source) for source in sources), strict=True)
     composed = ComposedQ(skills, values.kind)
-    if values.distil is not None:
-        composing.union_of(replays, "a distilled actor")  # refused before anything is written
+    if values.correct is not None and composed.energies:
+        raise ConfigurationError(f"--correct is for Gaussian skills, not for those of {skills[0].algorithm!r}")
+    for steps, what in ((values.correct, "a divergence correction"), (values.distil, "a distilled actor")):
+        if steps is not None:
+            composing.union_of(replays, what)  # refused before anything is learnt or written
     correction, settings = None, None
     if values.correct is not None:
         settings = CorrectionSettings(steps=values.correct)
@@ -54,6 +57,7 @@ def run(arguments: Sequence[str]) -> int:
         temperature=values.temperature or composed.alpha,
         points=values.points,
         draws=values.draws,
+        refine=values.refine,
         correction=None if settings is None else asdict(settings),
     )
     policy = composing.new_policy(composition, skills, correction)
@@ -104,6 +108,8 @@ def _parser() -> Parser:
     )
     points = "between the skills' means, the best by Q acts; 1 for the mean of the product, whatever Q says [16]"
     parser.add_argument("--points", type=whole_number(1), default=16, help=points)
+    refine = "move the best point up the gradient of Q in so many steps, not far from the skills' own actions [none]"
+    parser.add_argument("--refine", type=whole_number(1), default=0, metavar="STEPS", help=refine)
     parser.add_argument("--draws", type=whole_number(1), default=48, help="of a sampled action [48]")
     parser.add_argument(
         "--distil",

@@ -26,7 +26,7 @@ from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.learner import Batch
 from robot_rl.commands.configuration import saved_config
 from robot_rl.commands.exporting import find_checkpoint, saved_command
-from robot_rl.commands.policy_files import COMPOSITION, is_run
+from robot_rl.commands.policy_files import COMPOSITION, is_composition, is_run
 from robot_rl.errors import ConfigurationError, StorageError
 from robot_rl.make import make_learner
 from robot_rl.settings import from_mapping
@@ -59,6 +59,8 @@ class Composition:
     """Reward units per nat."""
     points: int = POINTS
     draws: int = DRAWS
+    refine: int = 0
+    """Steps up the gradient of Q."""
     correction: dict[str, Any] | None = None
     """Settings of its learning; None for none."""
     versions: dict[str, str] = field(default_factory=versions)
@@ -95,6 +97,8 @@ def skill_sources(given: Sequence[str], names: Sequence[str] | None = None) -> t
         path = Path(text)
         inside = (path / "manifest.json").is_file()
         run = path.parent.parent if inside else path
+        if is_composition(path):
+            raise ConfigurationError(f"{text} is composed already; compose the runs that its {COMPOSITION} names")
         if not is_run(run):
             raise ConfigurationError(f"{text} is not a run: it has no config.json")
         found.append((run, find_checkpoint(run, path.name if inside else None).name))
@@ -176,8 +180,12 @@ def learn(
 def new_policy(composition: Composition, skills: Sequence[Skill], correction: Correction | None) -> CandidatePolicy:
     """The policy of a composition."""
     composed = ComposedQ(skills, composition.kind, correction)
-    settings = CandidateSettings.make(len(skills), composed.action_size, composition.points, composition.draws)
-    return CandidatePolicy(composed, settings)
+    if composed.energies and composition.points != POINTS:
+        raise ConfigurationError(
+            f"--points is for Gaussian skills; those of {skills[0].algorithm!r} choose among their own candidates"
+        )
+    sizes = {"points": composition.points, "draws": composition.draws, "refinement": composition.refine}
+    return CandidatePolicy(composed, CandidateSettings.make(len(skills), composed.action_size, **sizes))
 
 
 def distil_policy(

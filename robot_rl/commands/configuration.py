@@ -28,11 +28,16 @@ from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.make import (
     ALGORITHMS,
     BACKENDS,
+    SIMULATORS,
     algorithm_of,
+    is_suite_task,
     load_randomization,
     make_env,
     make_learner,
+    make_suite_env,
     make_task,
+    make_vector_env,
+    suite_tasks,
     task_class,
     task_settings_class,
 )
@@ -43,7 +48,6 @@ from robot_rl.task import Task
 
 if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
-    from robot_rl.env import RobotEnv
     from robot_rl.make import Randomization
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -59,8 +63,8 @@ RECORDED = ("robot_digest",)
 class TrainingConfig:
     """A resolved configuration; every setting has its value."""
 
-    robot: str
-    """Built-in name, or absolute path of a YAML file."""
+    robot: str | None
+    """Built-in name, or absolute path of a YAML file; None for a task that brings its own body."""
     task: str
     task_settings: Mapping[str, Any]
     algorithm: str
@@ -69,8 +73,8 @@ class TrainingConfig:
     robots: int
     """Copies simulated in step."""
     seed: int
-    robot_digest: str
-    """SHA-256 of what the robot's file says."""
+    robot_digest: str | None
+    """SHA-256 of what the robot's file says; None without one."""
     on: str = "mujoco"
     """Where the robot lives, one of `robot_rl.make.BACKENDS`."""
     ros: Mapping[str, Any] = field(default_factory=dict)
@@ -82,9 +86,8 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
-        found = {
-            "robot": self.robot,
-            "robot_digest": self.robot_digest,
+        robot = {} if self.robot is None else {"robot": self.robot, "robot_digest": self.robot_digest}
+        found = robot | {
             "robots": self.robots,
             "on": self.on,
             "task": {"name": self.task, **self.task_settings},
@@ -96,8 +99,21 @@ class TrainingConfig:
         others = ("ros", "real_time", "randomize")
         return found | {name: dict(values) for name in others if (values := getattr(self, name))}
 
+    @property
+    def title(self) -> str:
+        """What is learnt, for a person."""
+        return self.task if self.robot is None else f"{self.task} on {self.spec().name}"
+
     def spec(self) -> RobotSpec:
-        """The robot, unchanged since the run was configured."""
+        """The robot, unchanged since the run was configured.
+
+        Raises:
+            ConfigurationError: it has changed, or the task is one without a robot.
+        """
+        if self.robot is None:
+            raise ConfigurationError(
+                f"{self.task} has no robot: it is trained and evaluated, and its policy stays in the run"
+            )
         spec = load_robot(self.robot)
         if spec.digest != self.robot_digest:
             raise ConfigurationError(
@@ -105,18 +121,36 @@ class TrainingConfig:
             )
         return spec
 
+    @property
+    def engine(self) -> str:
+        """What simulates the robot where one is simulated: for training, and for evaluation always."""
+        return self.on if self.on in SIMULATORS else SIMULATORS[0]
+
     def make_task(self) -> Task:
         """The task on its robot."""
         return make_task(self.task, self.spec(), self.task_settings)
 
     def make_learner(self) -> Learner:
         """The learner, new."""
-        return make_learner(self.algorithm, self.make_task(), self.algorithm_settings, self.seed)
+        task = make_suite_env(self.task) if self.robot is None else self.make_task()
+        return make_learner(self.algorithm, task, self.algorithm_settings, self.seed)
 
-    def make_env(self, task: Task) -> RobotEnv:
-        """The environment to train in."""
+    def make_env(self, task: Task) -> Any:
+        """The environment to train on the robot in, or on several in step."""
+        seconds = self.trainer["episode_seconds"]
+        if self.robots != 1:
+            return make_vector_env(
+                self.spec(),
+                task,
+                self.robots,
+                backend=self.engine,
+                time_limit=seconds,
+                randomization=self.randomization(),
+            )
         ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
-        return make_env(self.spec(), task, backend=self.on, ros=ros, randomization=self.randomization())
+        return make_env(
+            self.spec(), task, backend=self.on, ros=ros, time_limit=seconds, randomization=self.randomization()
+        )
 
     def randomization(self) -> Randomization | None:
         """What differs from episode to episode of training."""
@@ -176,12 +210,12 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
     Raises:
         ConfigurationError: a key is missing or has a wrong value; says what is allowed.
     """
-    from robot_rl.training.trainer import TrainerSettings
-
     task = dict(values.get("task", {}))
     name = task.pop("name", None)
     if name is None:
         raise UnknownName.of("task", "", _task_names(), "(none was given)")
+    if is_suite_task(name):
+        return _resolve_suite(name, task, values, where)
     kind = task_class(name)
     robot = values.get("robot")
     if not isinstance(robot, str):
@@ -189,6 +223,57 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
             f"robot: expected a name ({', '.join(builtin_robots())}) or a YAML file, got {robot!r}"
         )
     spec = load_robot(robot)
+    settings_class = task_settings_class(kind.name)
+    if settings_class is None and task:
+        raise ConfigurationError(f"{where}.task: task {name!r} has no settings, got: {', '.join(task)}")
+    chosen = asdict(from_mapping(settings_class, task, f"{where}.task")) if settings_class else {}
+    learning = _learning(values, where)
+    config = TrainingConfig(
+        robot=robot if robot in builtin_robots() else str(Path(robot).resolve()),
+        task=name,
+        task_settings=chosen,
+        robot_digest=values.get("robot_digest", spec.digest),
+        randomize=_randomize(values, where, spec),
+        **learning,
+        **_place(values, where, learning["robots"]),
+    )
+    config.make_task()
+    return config
+
+
+def _randomize(values: Mapping[str, Any], where: str, spec: RobotSpec) -> Mapping[str, Any] | None:
+    """The terms of `randomize`, whole."""
+    given, on = values.get("randomize"), values.get("on", SIMULATORS[0])
+    if given and on != "mujoco":
+        raise ConfigurationError(f"{where}.randomize: for robots simulated by MuJoCo, this one is on {on!r}")
+    return load_randomization(given, spec).settings if given else None
+
+
+def _resolve_suite(name: str, settings: Mapping[str, Any], values: Mapping[str, Any], where: str) -> TrainingConfig:
+    """The same for a task that brings its own body."""
+    if name not in suite_tasks():
+        raise UnknownName.of("task", name, suite_tasks())
+    if settings:
+        raise ConfigurationError(f"{where}.task: task {name!r} has no settings, got: {', '.join(settings)}")
+    if values.get("robot") is not None:
+        raise ConfigurationError(f"{where}.robot: {name} brings its own body; leave the robot out")
+    if values.get("on", SIMULATORS[0]) != SIMULATORS[0]:
+        raise ConfigurationError(f"{where}.on: {name} exists in {SIMULATORS[0]} only, got {values['on']!r}")
+    for key in ("ros", "real_time", "randomize"):
+        if values.get(key):
+            raise ConfigurationError(f"{where}: settings of {key!r} do not apply to {name}")
+    learning = _learning(values, where)
+    if learning["robots"] != 1:
+        raise ConfigurationError(f"{where}.robots: {name} is trained one at a time, got {learning['robots']}")
+    if learning["trainer"]["episode_seconds"] is not None:
+        raise ConfigurationError(f"{where}.trainer.episode_seconds: {name} has a time limit of its own")
+    return TrainingConfig(robot=None, task=name, task_settings={}, robot_digest=None, **learning)
+
+
+def _learning(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What does not depend on the task: algorithm, trainer, copies and seed, by the names of `TrainingConfig`."""
+    from robot_rl.training.trainer import TrainerSettings
+
     algorithm = values.get("algorithm", "sac")
     known = algorithm_of(algorithm)
     for other in ALGORITHMS:
@@ -201,32 +286,13 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
     trainer = dict(values.get("trainer", {}))
     if trainer.pop("seed", counts["seed"]) != counts["seed"]:
         raise ConfigurationError(f"{where}.trainer.seed: give `seed` instead, it seeds everything")
-    settings_class = task_settings_class(kind.name)
-    if settings_class is None and task:
-        raise ConfigurationError(f"{where}.task: task {name!r} has no settings, got: {', '.join(task)}")
-    chosen = asdict(from_mapping(settings_class, task, f"{where}.task")) if settings_class else {}
-    recorded = values.get("robot_digest", spec.digest)
-    place = _place(values, where, counts["robots"])
-    randomize = values.get("randomize")
-    if randomize and place["on"] != "mujoco":
-        raise ConfigurationError(f"{where}.randomize: for robots simulated by MuJoCo, this one is on {place['on']!r}")
-    config = TrainingConfig(
-        robot=robot if robot in builtin_robots() else str(Path(robot).resolve()),
-        task=name,
-        task_settings=chosen,
-        algorithm=algorithm,
-        algorithm_settings=asdict(
-            from_mapping(known.load(known.settings), values.get(algorithm, {}), f"{where}.{algorithm}")
-        ),
-        trainer=asdict(from_mapping(TrainerSettings, {**trainer, "seed": counts["seed"]}, f"{where}.trainer")),
-        robots=counts["robots"],
-        seed=counts["seed"],
-        robot_digest=recorded,
-        randomize=load_randomization(randomize, spec).settings if randomize else None,
-        **place,
-    )
-    config.make_task()
-    return config
+    chosen = from_mapping(known.load(known.settings), values.get(algorithm, {}), f"{where}.{algorithm}")
+    return {
+        "algorithm": algorithm,
+        "algorithm_settings": asdict(chosen),
+        "trainer": asdict(from_mapping(TrainerSettings, {**trainer, "seed": counts["seed"]}, f"{where}.trainer")),
+        **counts,
+    }
 
 
 def _place(values: Mapping[str, Any], where: str, robots: int) -> dict[str, Any]:
@@ -255,6 +321,18 @@ def saved_config(run: Path) -> TrainingConfig:
     """The configuration that a run was started with."""
     values = read_file(run / "config.json")
     return resolve(values, str(run / "config.json"))
+
+
+def saved_engine(run: Path) -> str:
+    """What a run's robot is simulated in, without looking at its other settings; see `TrainingConfig.engine`."""
+    on = read_file(run / "config.json").get("on")
+    return on if on in SIMULATORS else SIMULATORS[0]
+
+
+def has_robot(run: Path) -> bool:
+    """Whether a run is that of a robot, and not of a task that brings its own body."""
+    name = read_file(run / "config.json").get("task", {}).get("name")
+    return not is_suite_task(name)
 
 
 def saved_robot(run: Path) -> str:

@@ -14,10 +14,10 @@ from policies.contract import Contract, read_contract
 from policies.runtime import Policy
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
-from robot_rl.commands.policy_files import PolicyFile, find_policy
+from robot_rl.commands.policy_files import PolicyFile, find_policy, is_run
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
-from robot_rl.make import load_randomization, make_env, make_task
+from robot_rl.make import SIMULATORS, load_randomization, make_env, make_task
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot
 from robot_rl.task import Task
 
@@ -26,16 +26,21 @@ def run(arguments: Sequence[str]) -> int:
     """Evaluates and prints."""
     values = _parser().parse(arguments)
     check_video_name(values.video)
+    if _is_of_suite(Path(values.policy)):
+        from robot_rl.commands.suite import evaluate_command
+
+        return evaluate_command(values)
     file = find_policy(values.policy)
     contract = read_contract(file.path)
     spec = policy_robot(values.robot, contract, file)
     task = policy_task(contract, spec)
     policy = load_policy(file.path, robot=spec, layout=task.layout)
     _set_weights(policy, values.weights)
+    engine = values.sim or _engine(file)
     varied = load_randomization(values.randomize, spec) if values.randomize else None
-    env = make_env(spec, task, randomization=varied, time_limit=values.seconds)
+    env = make_env(spec, task, backend=engine, randomization=varied, time_limit=values.seconds)
     act = actor(policy)
-    say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name}")
+    say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name} in {engine}")
     result = evaluate(env, act, values.episodes, values.seed, values.goal)
     video = None
     if values.video:
@@ -51,6 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         "robot": spec.name,
         "task": task.name,
         "randomize": varied.settings if varied else None,
+        "sim": engine,
         **result.to_dict(),
         "video": video,
         "torch_loaded": "torch" in sys.modules,
@@ -90,6 +96,7 @@ def _parser() -> Parser:
     parser = Parser("evaluate", "Run a policy file in simulation and measure it; torch is not needed.")
     parser.add_argument("policy", help="run folder, ONNX file, or name of a shipped policy (robot-rl list policies)")
     parser.add_argument("--robot", help="YAML file of the robot, where it is not a built-in one")
+    parser.add_argument("--sim", choices=SIMULATORS, help="engine to simulate in [the run's, or mujoco]")
     parser.add_argument("--episodes", type=whole_number(1), default=10, help="how many episodes [10]")
     parser.add_argument("--seconds", type=positive_number, help="length of an episode, s [the task's]")
     parser.add_argument("--seed", type=whole_number(0), default=FIRST_SEED, help=f"of the first episode [{FIRST_SEED}]")
@@ -131,6 +138,24 @@ def policy_robot(given: str | None, contract: Contract, file: PolicyFile) -> Rob
             "give its file with --robot FILE.yaml"
         )
     return load_robot(contract.robot.name)
+
+
+def _is_of_suite(path: Path) -> bool:
+    """Whether it is a run of a task that brings its own body."""
+    if not is_run(path):
+        return False
+    from robot_rl.commands.configuration import has_robot
+
+    return not has_robot(path)
+
+
+def _engine(file: PolicyFile) -> str:
+    """Where a policy is measured that nobody names an engine for: where it was trained."""
+    if file.run is None:
+        return SIMULATORS[0]
+    from robot_rl.commands.configuration import saved_engine
+
+    return saved_engine(file.run)
 
 
 def policy_task(contract: Contract, spec: RobotSpec) -> Task:

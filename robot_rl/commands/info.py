@@ -93,7 +93,7 @@ def _describe_run(found: dict[str, Any]) -> str:
     task = dict(config.get("task", {}))
     rows = [
         ("task", task.pop("name", "-")),
-        ("robot", f"{config.get('robot', '-')} on {config.get('on', 'mujoco')}"),
+        ("robot", f"{config.get('robot', 'none,')} on {config.get('on', 'mujoco')}"),
         ("algorithm", f"{config.get('algorithm', '-')}, seed {config.get('seed', '-')}"),
         ("started", found.get("started", "-")),
         ("steps", f"{latest.get('step', 0):,} of {config.get('trainer', {}).get('total_steps', 0):,}"),

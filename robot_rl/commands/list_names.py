@@ -9,7 +9,7 @@ from robot_rl.commands.flags import Parser, add_json
 from robot_rl.commands.output import print_json, table
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import PolicyError
-from robot_rl.make import ALGORITHMS
+from robot_rl.make import ALGORITHMS, SUITE
 from robot_rl.spec import builtin_robots, load_robot
 from robot_rl.tasks import TASKS
 
@@ -37,7 +37,8 @@ def _robots() -> dict[str, str]:
 
 
 def _tasks() -> dict[str, str]:
-    return {name: (task.__doc__ or "").strip().splitlines()[0] for name, task in TASKS.items()}
+    tasks = {name: (task.__doc__ or "").strip().splitlines()[0] for name, task in TASKS.items()}
+    return tasks | {f"{SUITE}DOMAIN-TASK": f"A task of the dm_control suite, such as {SUITE}quadruped-walk; no robot."}
 
 
 def _algorithms() -> dict[str, str]:

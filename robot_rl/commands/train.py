@@ -15,12 +15,20 @@ from robot_rl.commands.configuration import (
     resolve,
     saved_config,
 )
-from robot_rl.commands.evaluate import report
 from robot_rl.commands.flags import Parser, add_json, add_settings, given_settings, positive_number, whole_number
 from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, is_run
 from robot_rl.errors import ConfigurationError
-from robot_rl.make import ALGORITHMS, BACKENDS, algorithm_of, missing_package, task_settings_class
+from robot_rl.make import (
+    ALGORITHMS,
+    BACKENDS,
+    SIMULATORS,
+    SUITE,
+    algorithm_of,
+    is_suite_task,
+    missing_package,
+    task_settings_class,
+)
 from robot_rl.ros_spec import RosSettings
 from robot_rl.spec import builtin_robots
 from robot_rl.tasks import TASKS
@@ -58,8 +66,10 @@ def run(arguments: Sequence[str]) -> int:
         folder, config = _resumed(values, flags)
     else:
         if names["task"] is None:
-            raise ConfigurationError(f"no task was given; use robot-rl train TASK with one of: {', '.join(TASKS)}")
-        if names["robot"] is None:
+            raise ConfigurationError(
+                f"no task was given; use robot-rl train TASK with one of: {', '.join(TASKS)}, {SUITE}DOMAIN-TASK"
+            )
+        if names["robot"] is None and not is_suite_task(names["task"]):
             known = ", ".join(builtin_robots())
             raise ConfigurationError(f"no robot was given; use --robot with a YAML file or one of: {known}")
         config = resolve(layered(advised, file, flags), values.config or "configuration")
@@ -68,15 +78,16 @@ def run(arguments: Sequence[str]) -> int:
     # A robot is no simulation: what it learnt is measured on it, by the returns of its training.
     evaluation = None if result.training.interrupted or config.real_time else evaluate_run(result)
     if values.json:
-        print_json({**result.to_dict(), "evaluation": evaluation.summary() if evaluation else None})
+        print_json({**result.to_dict(), "evaluation": evaluation[0] if evaluation else None})
     elif not result.training.interrupted:
         print(f"trained {result.training.steps:,} steps in {duration(result.training.wall_time)}")
-        if evaluation:
-            print(report(evaluation, result.task))
-        else:
-            print(table(last_figures(result)))
-        files = (CURVE, EVALUATION, POLICY) if evaluation else (CURVE, POLICY)
-        print("\n".join(f"  {relative(folder / name)}" for name in files))
+        print(evaluation[1] if evaluation else table(last_figures(result)))
+        files: dict[str | Path, bool] = {
+            CURVE: True,
+            EVALUATION: evaluation is not None,
+            POLICY: result.export is not None,
+        }
+        print("\n".join(f"  {relative(folder / name)}" for name, written in files.items() if written))
     return result.training.exit_code
 
 
@@ -87,7 +98,9 @@ def _parser(brief: bool = False) -> Parser:
         add_help=False,
     )
     parser.add_argument("-h", "--help", action="store_true", help="show this; with a task, the task's settings too")
-    parser.add_argument("task", nargs="?", help=f"what to learn: {', '.join(TASKS)}")
+    parser.add_argument(
+        "task", nargs="?", help=f"what to learn: {', '.join(TASKS)}; or {SUITE}DOMAIN-TASK, which needs no robot"
+    )
     parser.add_argument("--robot", help=f"{', '.join(builtin_robots())}, or the path of a robot's YAML file")
     parser.add_argument("--algorithm", help=f"{', '.join(ALGORITHMS)} [sac]")
     parser.add_argument("--steps", type=_lenient(brief, whole_number(1)), help="environment steps to train for")
@@ -97,6 +110,7 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument(
         "--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs in every episode [none]"
     )
+    parser.add_argument("--sim", choices=SIMULATORS, help="the same for a simulated robot: the engine [mujoco]")
     parser.add_argument("--namespace", metavar="NAME", help="over ROS: before all relative topic names")
     parser.add_argument(
         "--lock-step", action="store_true", help="over ROS: the other side is `robot-rl twin --lock-step`, time waits"
@@ -146,9 +160,12 @@ def _lenient(brief: bool, reader: Any) -> Any:
 
 def _given(values: Any) -> dict[str, Any]:
     """The general flags in the form of a configuration file."""
-    given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed", "on")}
+    given: dict[str, Any] = {key: getattr(values, key) for key in ("robot", "algorithm", "robots", "seed")}
+    if None not in (values.on, values.sim) and values.on != values.sim:
+        raise ConfigurationError(f"--on {values.on} and --sim {values.sim} contradict each other; give one of them")
     given |= {
         "randomize": values.randomize,
+        "on": values.on or values.sim,
         "task": {"name": values.task},
         "trainer": {"total_steps": values.steps},
         "ros": {"namespace": values.namespace, "lock_step": values.lock_step or None},

@@ -11,15 +11,15 @@ from typing import Any
 from policies.export import ExportReport
 from policies.runtime import OnnxPolicy
 from robot_rl.commands.configuration import TrainingConfig
-from robot_rl.commands.evaluate import actor
+from robot_rl.commands.evaluate import actor, report
 from robot_rl.commands.exporting import export_run
 from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.commands.real_time import train_robot
-from robot_rl.evaluation import Evaluation, evaluate
-from robot_rl.make import make_env, make_vector_env
+from robot_rl.evaluation import evaluate
+from robot_rl.make import make_env, make_suite_env
 from robot_rl.settings import from_mapping
-from robot_rl.task import Task
+from robot_rl.training.collector import Environment
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
 from robot_rl.training.metrics import plot_learning_curve
@@ -35,10 +35,10 @@ class RunResult:
     """What a run came to."""
 
     folder: Path
-    task: Task
+    config: TrainingConfig
     training: TrainingResult
     export: ExportReport | None
-    """None for a run that was interrupted."""
+    """None for a run that was interrupted, or has no robot."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -60,14 +60,14 @@ def start(config: TrainingConfig, command: Sequence[str], folder: Path | None = 
         RunExists: there is something at `folder`.
     """
     if folder is None:
-        place = Path("runs") / f"{config.task}-{config.spec().name}"
-        folder = place / run_name(config.algorithm, config.seed)
+        place = config.task.replace("/", "-") if config.robot is None else f"{config.task}-{config.spec().name}"
+        folder = Path("runs") / place / run_name(config.algorithm, config.seed)
     Run.create(folder, config.to_dict(), ["robot-rl", *command])
     return folder
 
 
 def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunResult:
-    """Trains (or continues), draws the learning curve, exports the policy.
+    """Trains (or continues), draws the learning curve, exports the policy of a robot.
 
     Args:
         folder: of the run.
@@ -78,32 +78,35 @@ def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunRes
     settings = from_mapping(TrainerSettings, config.trainer, "trainer")
     if run.config != json.loads(to_json(config.to_dict())):
         replace_file(folder / "config.json", to_json(config.to_dict()))
-    task, spec = config.make_task(), config.spec()
-    place = " over ROS" if config.on == "ros" else ""
+    place = {"ros": " over ROS", "mujoco": ""}.get(config.on, f" in {config.on}")
     say(
-        f"training {task.name} on {spec.name}{place} with {config.algorithm}, {settings.total_steps:,} steps, "
+        f"training {config.title}{place} with {config.algorithm}, {settings.total_steps:,} steps, "
         f"in {relative(folder)}"
     )
     training = train_only(run, config, settings, yes)
     if run.metrics.is_file():
-        plot_learning_curve(run.metrics, folder / CURVE, f"{task.name} on {spec.name}, {config.algorithm}")
+        plot_learning_curve(run.metrics, folder / CURVE, f"{config.title}, {config.algorithm}")
     if training.interrupted:
         say(f"interrupted at step {training.steps:,}; continue with: robot-rl train --resume {relative(folder)}")
-        return RunResult(folder, task, training, None)
-    return RunResult(folder, task, training, export_run(folder, folder / POLICY))
+    export = None if training.interrupted or config.robot is None else export_run(folder, folder / POLICY)
+    return RunResult(folder, config, training, export)
 
 
 def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes: bool = False) -> TrainingResult:
     """Trains (or continues) and does nothing with what was learnt; see `train_run`."""
-    task, spec = config.make_task(), config.spec()
-    if config.real_time:
-        return train_robot(run, config, settings, task, yes)
+    if config.robot is None:
+        env: Environment = make_suite_env(config.task)
+        evaluation = deterministic_evaluation(lambda: make_suite_env(config.task), settings.evaluation_episodes)
+    else:
+        task, spec, engine = config.make_task(), config.spec(), config.engine
+        if config.real_time:
+            return train_robot(run, config, settings, task, yes)
+        env = config.make_env(task)
+        # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
+        evaluation = deterministic_evaluation(
+            lambda: make_env(spec, config.make_task(), backend=engine), settings.evaluation_episodes
+        )
     learner = config.make_learner()
-    varied = config.randomization()
-    several = config.robots > 1
-    env = make_vector_env(spec, task, config.robots, randomization=varied) if several else config.make_env(task)
-    # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
-    evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
     try:
         return train(env, learner, settings, run, evaluation)
     finally:
@@ -124,10 +127,24 @@ def last_figures(result: RunResult) -> list[tuple[str, str]]:
     return [(label, form.format(found[name])) for name, (label, form) in shown.items() if name in found]
 
 
-def evaluate_run(result: RunResult) -> Evaluation:
-    """Evaluates the run's policy file and keeps the figures in the run."""
-    task = result.task
+def evaluate_run(result: RunResult) -> tuple[dict[str, Any], str]:
+    """Evaluates what was learnt, for a robot its policy file, and keeps the figures in the run.
+
+    Returns:
+        The summary as JSON values, and lines for a person.
+    """
+    if result.config.robot is None:
+        from robot_rl.commands.suite import evaluate_checkpoint, report_suite
+
+        found = evaluate_checkpoint(result.folder, result.config.trainer["evaluation_episodes"])
+        replace_file(result.folder / EVALUATION, to_json(found))
+        return {name: value for name, value in found.items() if name != "each_return"}, report_suite(found)
+    task = result.config.make_task()
     policy = OnnxPolicy.load(result.folder / POLICY, robot=task.spec, layout=task.layout)
-    evaluation = evaluate(make_env(task.spec, task), actor(policy))
+    env = make_env(task.spec, task, backend=result.config.engine)
+    try:
+        evaluation = evaluate(env, actor(policy))
+    finally:
+        env.close()
     replace_file(result.folder / EVALUATION, to_json(evaluation.to_dict()))
-    return evaluation
+    return evaluation.summary(), report(evaluation, task)

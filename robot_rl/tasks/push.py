@@ -9,13 +9,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.arrays import components, exp, sqrt, squared_norm
+from robot_rl.arrays import components, sqrt, squared_norm
 from robot_rl.errors import ConfigurationError, MissingSensor
 from robot_rl.kinematics import SerialLegs
 from robot_rl.robot import RobotState, Start
 from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
 from robot_rl.task import RewardTerm, Task
+from robot_rl.tasks.rewards import nearness
 
 Array = NDArray[np.floating]
 
@@ -66,7 +67,7 @@ class Push(Task):
     tolerance = 0.03
     """m, error that counts as done."""
     near = 0.08
-    """m, distance from a line at which its reward has fallen to 1/e."""
+    """m, distance from a line at which its reward has fallen to a half."""
 
     def __init__(self, spec: RobotSpec, settings: PushSettings | None = None) -> None:
         """Args: spec: a robot with one object and the kinematics of its tip; settings: lines and starts."""
@@ -134,7 +135,7 @@ class Push(Task):
 
         def at_line(index: int) -> RewardTerm:
             weight = (x, y)[index]
-            return RewardTerm(weight, lambda step: exp(-self.errors(step.after, step.goal)[index] / self.near))
+            return RewardTerm(weight, lambda step: nearness(self.errors(step.after, step.goal)[index], self.near))
 
         return {
             "x": at_line(0),

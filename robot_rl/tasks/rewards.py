@@ -25,3 +25,12 @@ def effort(step: Step) -> Array:
 def action_change(step: Step) -> Array:
     """Sum of squared changes of the action since the last tick."""
     return squared_norm(step.action - step.previous_action)
+
+
+def nearness(distance: Array, near: float) -> Array:
+    """1 at a distance of zero, a half at `near`, of any shape; no cusp at the top, and no plateau far away.
+
+    Skills that are to be put together need both. With a cusp none lets go of what it has reached for the other's sake,
+    and a plateau gives one that is far from its goal no say.
+    """
+    return 1.0 / (1.0 + (distance * (1.0 / near)) ** 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robot_rl.arrays import components, cos_sin, exp, sqrt, squared_norm
 from robot_rl.robot import RobotState, Start
+from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
 from robot_rl.task import RewardTerm, Step, Task
 from robot_rl.tasks.rewards import action_change, tilt
@@ -18,10 +19,19 @@ from robot_rl.tasks.rewards import action_change, tilt
 Array = NDArray[np.floating]
 
 
+PARTS: Mapping[str, tuple[float, float]] = {"forward": (1.0, 0.0), "left": (0.0, 1.0), "mean": (0.5, 0.5)}
+"""How much each part of the commanded velocity is pursued alone, by the setting `pursue`."""
+TOLERABLE = 0.3
+"""m/s, error of a part pursued alone at which its reward has fallen from 1 to 0."""
+
+
 @dataclass(frozen=True)
 class WalkSettings:
     """Commands and reward weights."""
 
+    pursue: str = "command"
+    """command: the commanded velocity; forward, left: that part of it, at rest along the other; mean: the mean of the
+    rewards of these two."""
     forward: tuple[float, float] = (0.6, 0.6)
     """m/s, range of the commanded forward velocity."""
     lateral: tuple[float, float] = (0.0, 0.0)
@@ -33,11 +43,20 @@ class WalkSettings:
     start_noise: float = 0.05
     """rad, largest joint displacement at the start of an episode."""
 
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot work, by name."""
+        allowed = ("command", *PARTS)
+        check(self, "task walk", pursue=(self.pursue in allowed, f"one of {', '.join(allowed)}"))
+
 
 class Walk(Task):
     """Follow a velocity command (forward, left, turn) in the base frame, trotting at a commanded cadence.
 
     The policy observes what a bare robot gives and a clock; the base velocity enters the reward alone.
+
+    The settings `pursue` of forward and left are two skills to put together: their errors are squared, so that their
+    weighted mean is, but for a constant, the squared error from the weighted mean of their velocities. Any weights
+    then stand for one direction. Means of the peaked error of `command` favour one skill or the other instead.
     """
 
     name = "walk"
@@ -70,7 +89,7 @@ class Walk(Task):
     def reward_terms(self) -> Mapping[str, RewardTerm]:
         """Tracking of the command is worth 1 a tick at its best; the rest keeps the gait calm and the base level."""
         terms = {
-            "velocity": RewardTerm(1.0, _velocity_tracking),
+            "velocity": RewardTerm(1.0, self._velocity_tracking()),
             "turn": RewardTerm(0.5, _turn_tracking),
             "level": RewardTerm(-3.0, tilt),
             "bounce": RewardTerm(-0.5, _vertical_motion),
@@ -81,6 +100,21 @@ class Walk(Task):
         if len(self.spec.feet) == 4 and "contacts" in self.spec.sensors:
             terms["trot"] = RewardTerm(0.4, _trot)
         return terms
+
+    def _velocity_tracking(self) -> Callable[[Step], Array]:
+        if self.settings.pursue == "command":
+            return _peaked_tracking
+        forward, left = PARTS[self.settings.pursue]
+
+        def squared_tracking(step: Step) -> Array:
+            v_x, v_y, _ = components(step.after.base_linear_velocity)
+            goal = components(step.goal)
+            # w_x |v - (g_x, 0)|^2 + w_y |v - (0, g_y)|^2
+            along = forward * (v_x - goal[0]) ** 2 + left * v_x * v_x
+            across = forward * v_y * v_y + left * (v_y - goal[1]) ** 2
+            return 1.0 - (along + across) * (1.0 / TOLERABLE**2)
+
+        return squared_tracking
 
     def _pose(self, step: Step) -> Array:
         """Mean squared joint displacement from home, rad^2."""
@@ -97,32 +131,36 @@ class Walk(Task):
         return np.zeros(state.joint_position.shape[:-1], dtype=bool)
 
     def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:
-        """Speed along the commanded direction and its error."""
+        """Velocity and what was asked for, m/s, base frame."""
         velocity = state.base_linear_velocity
         assert velocity is not None
+        forward, left = PARTS.get(self.settings.pursue, (1.0, 1.0))
         return {
             "forward_velocity": velocity[..., 0],
             "lateral_velocity": velocity[..., 1],
-            "commanded_forward": np.broadcast_to(goal[..., 0], velocity[..., 0].shape),
+            "commanded_forward": np.broadcast_to(forward * goal[..., 0], velocity[..., 0].shape),
+            "commanded_lateral": np.broadcast_to(left * goal[..., 1], velocity[..., 0].shape),
         }
 
     def summarise(self, steps: Mapping[str, Array]) -> dict[str, float]:
-        """Mean speed and its relative error, the first second left out."""
+        """Mean velocity and its relative error, the first second left out."""
         settled = round(self.spec.control_rate)
         kept = {name: values[settled:] if len(values) > settled else values for name, values in steps.items()}
         figures = {name: float(np.mean(values)) for name, values in kept.items()}
-        wanted = figures["commanded_forward"]
+        wanted = np.hypot(figures["commanded_forward"], figures["commanded_lateral"])
         if wanted:
-            figures["speed_error"] = abs(figures["forward_velocity"] - wanted) / abs(wanted)
+            ahead = figures["forward_velocity"] - figures["commanded_forward"]
+            aside = figures["lateral_velocity"] - figures["commanded_lateral"]
+            figures["speed_error"] = float(np.hypot(ahead, aside) / wanted)
         return figures
 
     def success(self, steps: Mapping[str, Array]) -> bool | None:
-        """Whether the mean speed is within a fifth of the commanded one; None for a command to stay in place."""
+        """Whether the mean velocity is within a fifth of the commanded one; None for a command to stay in place."""
         error = self.summarise(steps).get("speed_error")
         return None if error is None else error <= 0.2
 
 
-def _velocity_tracking(step: Step) -> Array:
+def _peaked_tracking(step: Step) -> Array:
     # A sharp peak: a bell is so flat at its top that it leaves the speed a tenth off.
     forward, left, _ = components(step.after.base_linear_velocity)
     goal = components(step.goal)

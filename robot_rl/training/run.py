@@ -14,7 +14,7 @@ from typing import Any
 from robot_rl.errors import ConfigurationError, RunExists, StorageError
 from robot_rl.training.files import place_folder, to_json
 
-PACKAGES = ("robot_rl", "torch", "numpy", "gymnasium", "mujoco", "safetensors")
+PACKAGES = ("robot_rl", "torch", "numpy", "gymnasium", "mujoco", "pybullet", "dm_control", "safetensors")
 
 
 class Run:

@@ -67,6 +67,9 @@ class TrainerSettings:
     """Of the environments, of the random actions and of the replay."""
     threads: int = 0
     """Threads that torch computes with; 0 leaves torch's own choice."""
+    episode_seconds: float | None = None
+    """s, of a training episode on a robot; evaluation and, by default, training take the task's own limit. Short ones
+    show the learner more of the starts."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
@@ -87,6 +90,8 @@ class TrainerSettings:
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise ConfigurationError(f"trainer: {name} must be at least {bound}, got {getattr(self, name)}")
+        if self.episode_seconds is not None and not self.episode_seconds > 0:
+            raise ConfigurationError(f"trainer: episode_seconds must be positive, got {self.episode_seconds}")
 
 
 @dataclass(frozen=True)

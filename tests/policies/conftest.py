@@ -14,6 +14,7 @@ from policies.composed_q import ComposedQ
 from policies.export import export_policy
 from policies.skills import Skill
 from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.algorithms.soft_q import SoftQ, SoftQSettings
 from robot_rl.spec import RobotSpec, load_robot
 from robot_rl.task import RewardTerm, Task
 from robot_rl.training.normalizer import Normalizer
@@ -127,3 +128,20 @@ def composed_file(three_skills, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("composed") / "go2-composed.onnx"
     export_composed(CandidatePolicy(ComposedQ(three_skills)), path, weights=[0.2, 0.5, 0.3])
     return path
+
+
+@pytest.fixture(scope="session")
+def new_energy_skill():
+    """Makes a skill of soft Q-learning with random weights, whose critics matter and whose sampler spreads."""
+
+    def make(task: Task, seed: int, loud: float = 3.0, **settings) -> Skill:
+        given = {"hidden_sizes": (32, 24), "temperature": 0.2, **settings}
+        spread = 1.0 + 0.1 * seed  # every skill its own normaliser
+        normalizer = Normalizer(task.layout.offset, task.layout.scale * spread, clip=10.0)
+        learner = SoftQ(task.layout.size, task.spec.action.size, SoftQSettings(**given), seed, normalizer)
+        with torch.no_grad():
+            for parameter in learner.critics.parameters():
+                parameter.mul_(loud ** (1.0 / 3.0))
+        return Skill.of_learner(learner, task, f"skill {seed}")
+
+    return make

@@ -238,7 +238,8 @@ def test_a_kind_that_does_not_exist_is_answered_with_those_that_do(three_skills)
         ComposedQ(three_skills, "and")
 
 
-def test_a_policy_without_a_density_is_no_skill(walk):
+def test_an_actor_of_another_kind_is_no_skill(walk):
     learner = SoftQ(87, 12, SoftQSettings(hidden_sizes=(8, 8)), 0, Normalizer.identity(87))
-    with pytest.raises(ConfigurationError, match="'soft_q' cannot be composed"):
+    learner.actor = learner.sampler
+    with pytest.raises(ConfigurationError, match="actor as 'sac' or 'soft_q' have them"):
         Skill.of_learner(learner, walk, "soft")

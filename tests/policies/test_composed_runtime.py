@@ -68,7 +68,8 @@ def test_one_row_and_many_get_the_same_answer(policy):
 
 BAD_WEIGHTS = {
     "negative": [-0.1, 0.6, 0.5], "not one in sum": [0.5, 0.5, 0.5], "NaN": [np.nan, 0.5, 0.5], "too few": [0.5, 0.5],
-    "infinite": [np.inf, 0.0, 0.0],
+    "infinite": [np.inf, 0.0, 0.0], "too many": [0.25, 0.25, 0.25, 0.25],
+    "a single number": 1.0, "words": ["a", "b", "c"],
 }  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def test_bad_weights_are_refused_and_the_old_ones_stay(policy, what):
     assert policy.weights.tolist() == [0.2, 0.5, 0.3]
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf, None, "hot", [1.0]])
 def test_a_bad_temperature_is_refused(policy, temperature):
     with pytest.raises(InvalidInput, match="temperature must be finite and above 0"):
         policy.temperature = temperature
@@ -101,6 +102,8 @@ def test_a_composed_file_is_no_plain_one_and_a_plain_one_no_composed_one(compose
         OnnxPolicy.load(composed_file)
     with pytest.raises(PolicyError, match="plain policy"):
         ComposedPolicy.load(policy_file)
+    with pytest.raises(PolicyError, match="a plain policy has no weights to turn; run it with PolicyRunner"):
+        ComposedRunner(OnnxPolicy.load(policy_file))
     assert isinstance(load_policy(policy_file), OnnxPolicy)
     assert isinstance(load_policy(composed_file), ComposedPolicy)
     assert type(new_runner(load_policy(policy_file))) is PolicyRunner

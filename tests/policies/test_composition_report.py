@@ -53,6 +53,8 @@ def test_two_halves_of_one_replay_overlap_and_two_places_do_not(skills):
     found = report(skills, [here[:400], here[400:]])
     for name, other in (("skill 0", "skill 1"), ("skill 1", "skill 0")):
         assert found["overlap"][name][other] > 0.85
+    twice = report(skills, [np.tile(here[:200], (2, 1)), np.tile(here[400:600], (2, 1))])
+    assert twice["overlap"] == report(skills, [here[:200], here[400:600]])["overlap"]
     apart = report(skills, [observations(0), observations(1, shift=7.0)])
     assert apart["overlap"]["skill 0"]["skill 1"] < 0.05
     assert any("the replay of 'skill 0' hardly overlaps that of 'skill 1'" in line for line in apart["warnings"])
@@ -77,3 +79,17 @@ def test_missing_replays_are_told_and_with_none_there_is_nothing_else_to_say(ski
     none = report(skills, [None, None])
     assert len(none["warnings"]) == 2
     assert "bound" not in none
+
+
+def test_goals_that_one_skill_never_saw_are_told(skills, hold):
+    def trained_on(second):
+        ranges = property(lambda _: {"first": (0.5, 0.5), "second": second})
+        return type("Elsewhere", (type(hold),), {"goal_ranges": ranges})(hold.spec)
+
+    pair = [replace(skills[0], task=trained_on((-1.0, 2.0))), replace(skills[1], task=trained_on((0.0, 0.0)))]
+    told = report(pair, [None, None])["warnings"]
+    assert [line for line in told if "goal" in line] == [
+        "the skills are all asked for one goal, but saw 'second' in different ranges: -1 to 2 for 'skill 0', 0 for "
+        "'skill 1'; outside of its own a skill is guessing"
+    ]
+    assert not any("goal" in line for line in report(skills, [None, None])["warnings"])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from policies.composed_q import ComposedQ
-from policies.samplers import ImportanceSampler, ParticleSampler, compare_samplers, samplers
+from policies.composed_q import ComposedQ, product_of_gaussians
+from policies.samplers import ImportanceSampler, ParticleSampler, PathIntegralSampler, compare_samplers, samplers
 
 GRID = np.linspace(-1, 1, 4001)[1:-1]
 
@@ -58,6 +58,24 @@ def test_whatever_searches_finds_no_more_than_there_is_and_the_cross_entropy_met
                 assert found >= q.max() - 0.02 * np.ptp(q)
 
 
+def test_a_round_of_path_integral_control_goes_to_the_mean_that_quadrature_finds(composed, observation):
+    w, temperature = composed.weights([0.3, 0.7]), 2.0 * composed.alpha
+    seen = composed.normalized(observation)
+    with torch.no_grad():
+        mean, log_std = (x[:, 0, 0].double() for x in composed.gaussians(seen))
+        centre = product_of_gaussians(*composed.gaussians(seen), w)[0].double().item()
+        width = float((w.double() * ((mean - centre) ** 2 + torch.exp(2 * log_std))).sum().sqrt())
+        # The base distribution N(centre, width^2) times exp(Q / T), on a grid of u.
+        u = centre + width * np.linspace(-8, 8, 8001)
+        action = torch.tanh(torch.from_numpy(u).float())[None, :, None]
+        nats = composed.q(seen, action, w)[0].double().numpy() / temperature
+    share = np.exp(nats - nats.max() - 0.5 * ((u - centre) / width) ** 2)
+    expected = share @ u / share.sum()
+    found = PathIntegralSampler(composed, rounds=1, draws=400_000)(observation, w, temperature)
+    assert np.arctanh(found.action.item()) == pytest.approx(expected, abs=0.01 * width)
+    assert abs(expected - centre) > 0.1 * width
+
+
 def test_refinement_is_never_worse_than_what_it_starts_from(composed):
     rows = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
     w = composed.weights()
@@ -75,7 +93,7 @@ def test_refinement_is_never_worse_than_what_it_starts_from(composed):
 def test_the_table_has_a_row_for_every_sampler_and_begins_at_the_products_mean(composed):
     rows = np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)
     table = compare_samplers(composed, rows, composed.weights(), composed.alpha)
-    assert list(table) == ["product", "candidates", "svgd", "mala", "cem", "reference"]
+    assert list(table) == ["product", "candidates", "svgd", "mala", "cem", "mppi", "reference"]
     assert table["product"].best_q == pytest.approx(0.0, abs=1e-6)
     assert table["candidates"].best_q >= 0.0
     assert all(np.isfinite(row).all() and row.milliseconds > 0 for row in table.values())

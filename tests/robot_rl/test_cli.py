@@ -11,8 +11,11 @@ import yaml
 
 from robot_rl.cli import main
 from robot_rl.commands import policy_files
+from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS
 from robot_rl.spec import BUILTIN
+from robot_rl.training.metrics import read_metrics
+from robot_rl.training.trainer import TrainerSettings
 
 TINY = """
     --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32 --trainer.log_interval 100
@@ -44,6 +47,15 @@ def printed_json(capsys, *arguments):
     capsys.readouterr()
     assert main([*map(str, arguments), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def suite_run(tmp_path_factory):
+    """A short run of a task that brings its own body."""
+    pytest.importorskip("dm_control", reason="dm_control is not installed (extra 'suite')")
+    folder = tmp_path_factory.mktemp("runs") / "suite"
+    assert main(["train", "dm_control/cartpole-balance", "--steps", "200", "--out", str(folder), *TINY]) == 0
+    return folder
 
 
 # -- a run from beginning to end ---------------------------------------------------------------------------------------
@@ -98,6 +110,18 @@ def test_copies_in_step_train_too(tmp_path):
     arguments = ["train", "stand", "--robot", "go2", "--robots", "2", "--steps", "120", "--out", str(folder)]
     assert main([*arguments, *TINY]) == 0
     assert (folder / "policy.onnx").is_file()
+
+
+@pytest.mark.parametrize("robots", ["1", "2"])
+def test_training_episodes_are_as_long_as_asked_for(robots, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["train", "stand", "--robot", "go2", "--robots", robots, "--steps", "200", "--out", str(folder), *TINY]
+    assert main([*arguments, "--trainer.episode_seconds", "0.4"]) == 0
+    lengths = [line["training/length"] for line in read_metrics(folder / "metrics.jsonl") if "training/length" in line]
+    assert lengths
+    assert max(lengths) <= 20  # 0.4 s at 50 Hz
+    with pytest.raises(ConfigurationError, match="episode_seconds must be positive, got 0"):
+        TrainerSettings(episode_seconds=0.0)
 
 
 def test_export_writes_a_file_that_evaluate_runs(run, tmp_path, capsys):
@@ -440,3 +464,66 @@ def test_demo_says_so_when_go2_does_not_walk_yet(tmp_path, capsys, monkeypatch):
 
     assert demo.walks({"successes": 9, "episodes": 10})
     assert not demo.walks({"successes": 8, "episodes": 10})
+
+
+# -- other engines and other bodies ------------------------------------------------------------------------------------
+
+
+def test_a_policy_is_evaluated_in_the_engine_that_is_asked_for(capsys):
+    pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
+    returns = {}
+    for engine in ("mujoco", "pybullet"):
+        found = printed_json(capsys, "evaluate", "go2-walk", "--sim", engine, "--episodes", 1, "--seconds", 1)
+        assert found["sim"] == engine
+        returns[engine] = found["return"]
+    assert returns["mujoco"] != returns["pybullet"]
+
+
+def test_a_run_in_another_engine_stays_in_it(tmp_path, capsys):
+    pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
+    folder = tmp_path / "run"
+    given = ["train", "push", "--robot", "planar_arm", "--sim", "pybullet", "--steps", "120", "--out", str(folder)]
+    assert main([*given, *TINY]) == 0
+    assert json.loads((folder / "config.json").read_text())["on"] == "pybullet"
+    assert printed_json(capsys, "evaluate", folder, "--episodes", 1, "--seconds", 1)["sim"] == "pybullet"
+
+
+def test_a_task_with_its_own_body_is_trained_evaluated_and_resumed(suite_run, capsys):
+    config = json.loads((suite_run / "config.json").read_text())
+    assert config["task"] == {"name": "dm_control/cartpole-balance"}
+    assert "robot" not in config
+    assert not (suite_run / "policy.onnx").exists()
+    found = printed_json(capsys, "evaluate", suite_run, "--episodes", 1)
+    assert found["episodes"] == found["completed"] == 1
+    # The same policy from the same start as at the end of training.
+    assert found["each_return"] == json.loads((suite_run / "evaluation.json").read_text())["each_return"]
+    assert printed_json(capsys, "train", "--resume", suite_run, "--steps", 201)["steps"] == 201
+    assert printed_json(capsys, "info", suite_run)["config"]["task"]["name"] == "dm_control/cartpole-balance"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "dm_control/quadruped-wlk"], ["dm_control/quadruped-wlk", "dm_control/quadruped-walk"]),
+        (["train", "dm_control/walker-walk", "--robot", "go2"], ["brings its own body"]),
+        (["train", "dm_control/walker-walk", "--sim", "pybullet"], ["mujoco only"]),
+        (["train", "dm_control/walker-walk", "--robots", "2"], ["one at a time"]),
+        (["train", "stand", "--robot", "go2", "--sim", "bullet"], ["bullet", "mujoco", "pybullet"]),
+        (["train", "stand", "--robot", "go2", "--sim", "pybullet", "--on", "ros"], ["contradict"]),
+    ],
+)
+def test_engines_and_bodies_that_do_not_fit_are_refused(arguments, words, capsys):
+    if "dm_control" in arguments[1]:
+        pytest.importorskip("dm_control", reason="dm_control is not installed (extra 'suite')")
+    code, line = failed(capsys, *arguments)
+    assert code == 2
+    for word in words:
+        assert word in line
+
+
+def test_what_needs_a_robot_refuses_a_run_without_one(suite_run, capsys):
+    cases = ((["export", suite_run], "has no robot"), (["evaluate", suite_run, "--sim", "mujoco"], "--sim"))
+    for arguments, word in cases:
+        code, line = failed(capsys, *arguments)
+        assert code == 2
+        assert word in line

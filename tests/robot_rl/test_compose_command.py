@@ -71,7 +71,7 @@ def test_the_report_holds_what_was_measured_over_the_replay(composed):
     alpha, apart = np.prod(list(report["alpha"].values())) ** 0.5, report["disagreement_nats"]["mean"]
     assert report["bound"]["mean"] == pytest.approx(alpha * 0.99 / 0.01 * apart, rel=1e-3)
     assert 1 <= report["effective_sample_size"]["median"] <= 48
-    assert set(report["samplers"]) == {"product", "candidates", "svgd", "mala", "cem", "reference"}
+    assert set(report["samplers"]) == {"product", "candidates", "svgd", "mala", "cem", "mppi", "reference"}
     assert set(report["overlap"]) == {"low", "high"}
 
 
@@ -89,6 +89,25 @@ def test_a_distilled_actor_is_a_plain_policy_that_names_its_skills(composed):
     contract = OnnxPolicy.load(composed / "distilled.onnx").contract
     assert [skill["name"] for skill in contract.training["distilled_from"]] == ["low", "high"]
     assert contract.training["weights"] == [0.25, 0.75]
+
+
+def test_skills_of_soft_q_learning_are_composed_too_and_need_no_correction_nor_points(tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "both"
+    tiny = [word.replace("--sac.", "--soft_q.") for word in TINY]
+    assert main(["train", "stand", "--robot", "go2", "--algorithm", "soft_q", "--out", str(run), *tiny]) == 0
+    skills = str(sorted((run / "checkpoints").glob("0*"))[0]), str(run), "--names", "early", "late"
+    assert main(["compose", *skills, "--weights", "0.25", "0.75", "--distil", "20", "--out", str(out)]) == 0
+    assert "disagreement" in capsys.readouterr().out
+    policy, own = ComposedPolicy.load(out / "policy.onnx"), OnnxPolicy.load(run / "policy.onnx")
+    policy.weights = [0.0, 1.0]
+    rows = np.random.default_rng(0).standard_normal((100, policy.contract.observation.size)).astype(np.float32)
+    same = np.abs(policy.act(rows).action - own.act(rows).action).max(axis=1) <= 1e-4
+    assert same.mean() > 0.98  # two candidates may be worth the same to the last digit
+    for flag, words in (("--correct", "--correct is for Gaussian skills"), ("--points", "--points is for Gaussian")):
+        code, line = failed(capsys, "compose", *skills, "--out", tmp_path / "more", flag, "4")
+        assert code == 2
+        assert words in line
+        assert not (tmp_path / "more").exists()
 
 
 def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
@@ -111,8 +130,11 @@ def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
 
 def test_a_run_alone_and_one_of_its_checkpoints_are_allowed(runs, tmp_path):
     checkpoint = sorted((runs / "low" / "checkpoints").glob("0*"))[0]
-    arguments = ("--names", "early", "late", "--out", str(tmp_path / "a"))
+    arguments = ("--names", "early", "late", "--refine", "2", "--out", str(tmp_path / "a"))
     assert main(["compose", str(checkpoint), str(runs / "low"), *arguments]) == 0
+    assert ComposedPolicy.load(tmp_path / "a" / "policy.onnx").composition.refinement == 2
+    assert main(["export", str(tmp_path / "a"), "--out", str(tmp_path / "again.onnx")]) == 0
+    assert ComposedPolicy.load(tmp_path / "again.onnx").composition.refinement == 2
     assert main(["compose", str(runs / "low"), "--out", str(tmp_path / "b")]) == 0
     assert ComposedPolicy.load(tmp_path / "b" / "policy.onnx").weights.tolist() == [1.0]
 
@@ -121,7 +143,10 @@ MISTAKES = {
     "weights that do not sum to one": (("--weights", "0.5", "0.6"), ["sum 1.1"]),
     "a negative weight": (("--weights", "-0.5", "1.5"), [">= 0"]),
     "weights that are no numbers": (("--weights", "nan", "0.5"), ["weights"]),
-    "too few weights": (("--weights", "1"), ["2 skills need as many weights"]),
+    "too few weights": (("--weights", "1"), ["2 skills need as many weights, got 1"]),
+    "too many weights": (("--weights", ".2", ".3", ".5"), ["2 skills need as many weights, got 3"]),
+    "too few points": (("--points", "2"), ["1 point or at least 3"]),
+    "no steps of refinement": (("--refine", "0"), ["--refine", "at least 1"]),
     "temperature zero": (("--temperature", "0"), ["--temperature", "above 0"]),
     "too few names": (("--names", "one"), ["2 skills need as many names, got 1"]),
     "a kind that does not exist": (("--kind", "and"), ["--kind", "conjunction"]),
@@ -141,6 +166,13 @@ def test_a_mistake_is_one_line(what, runs, capsys, tmp_path):
 
 def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, capsys, tmp_path):
     assert "is not a run" in failed(capsys, "compose", tmp_path, runs / "low")[1]
+    assert "is composed already; compose the runs" in failed(capsys, "compose", composed, runs / "low")[1]
+    assert "names of their own, got: low, low" in failed(capsys, "compose", runs / "low", runs / "low")[1]
+    code, line = failed(capsys, "compose", runs / "low", "--weights", "0.5")
+    assert (code, "got [0.5] with sum 0.5" in line) == (2, True)
+    for weights, words in ((("0.5", "0.6"), "sum 1.1"), (("nan", "1"), "nan"), (("1",), "got 1: [1.0]")):
+        code, line = failed(capsys, "evaluate", composed, "--weights", *weights)
+        assert (code, words in line) == (2, True), line
     assert "exists already" in failed(capsys, "compose", runs / "low", runs / "high", "--out", composed)[1]
     code, line = failed(capsys, "evaluate", runs / "low", "--weights", "1", "0")
     assert code == 2

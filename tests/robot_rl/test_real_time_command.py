@@ -71,7 +71,7 @@ def test_in_lock_step_there_is_no_real_time():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"on": "moon"}, "unknown place 'moon' in test.on; allowed: mujoco, ros"),
+        ({"on": "moon"}, "unknown place 'moon' in test.on; allowed: mujoco, pybullet, ros"),
         ({"ros": {"namespace": "a"}}, "settings of 'ros' do not apply, the robot is on 'mujoco'"),
         ({"real_time": {"max_falls": 3}}, "settings of 'real_time' do not apply, the robot is on 'mujoco'"),
         ({"on": "ros", "robots": 2}, "over ROS one robot trains, got 2"),

@@ -60,13 +60,32 @@ class OneOfABatch:
         return pick(state)
 
 
+def in_pybullet(spec):
+    pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
+    from sim.pybullet_robot import PyBulletRobot
+
+    return PyBulletRobot(spec, noise=False)
+
+
+def in_a_pybullet_batch(spec):
+    pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
+    from sim.pybullet_batch import PyBulletBatch
+
+    return OneOfABatch(PyBulletBatch(spec, 2, noise=False), 1)
+
+
 BACKENDS = {
     "mujoco": lambda spec: MujocoRobot(spec, noise=False),
     "mujoco-batch": lambda spec: OneOfABatch(MujocoBatch(spec, 3, threads=2, noise=False), 1),
+    "pybullet": in_pybullet,
+    "pybullet-batch": in_a_pybullet_batch,
 }
+ONLY = {"pybullet-batch": ("go2", "planar_arm")}
+"""Robots of a backend that has nothing of its own: the copies of this batch are those of `pybullet`."""
+CASES = [(backend, name) for name in builtin_robots() for backend in BACKENDS if name in ONLY.get(backend, (name,))]
 
 
-@pytest.fixture(params=[(backend, name) for name in builtin_robots() for backend in BACKENDS], ids="-".join)
+@pytest.fixture(params=CASES, ids="-".join)
 def make(request):
     backend, name = request.param
     opened = []

@@ -21,6 +21,7 @@ SUITABLE = {
     "turn_valve": ("dclaw",),
     "rotate_cube": ("leap_hand",),
     "push": ("planar_arm",),
+    "reach": ("planar_arm",),
 }
 PAIRS = [(task, robot) for task, robots in SUITABLE.items() for robot in robots]
 COUNT = 6

@@ -14,7 +14,7 @@ from robot_rl.tasks import rewards
 from robot_rl.tasks.push import Push, PushSettings
 from robot_rl.tasks.rotate_cube import RotateCube
 from robot_rl.tasks.stand import Stand
-from robot_rl.tasks.turn_valve import TurnValve
+from robot_rl.tasks.turn_valve import TurnValve, TurnValveSettings
 from robot_rl.tasks.walk import Walk, WalkSettings
 from sim.mujoco_robot import MujocoRobot
 
@@ -28,6 +28,7 @@ def state_of(spec, *, attitude=None, **readings):
         "joint_position": spec.home,
         "joint_velocity": np.zeros(spec.joints),
         "joint_effort": np.zeros(spec.joints),
+        "applied": spec.home,
     }
     if spec.base == "floating":
         rest["orientation_xyzw"] = (attitude or Rotation.identity()).as_quat()
@@ -125,12 +126,42 @@ def test_walking_starts_near_home_facing_anywhere():
 
 def test_walking_is_judged_by_its_mean_speed_after_the_first_second():
     speed = np.concatenate([np.zeros(50), np.full(100, 0.5), np.full(100, 0.6)])
-    steps = {"forward_velocity": speed, "lateral_velocity": 0 * speed, "commanded_forward": 0 * speed + 0.6}
+    steps = {"forward_velocity": speed, "lateral_velocity": 0 * speed}
+    steps |= {"commanded_forward": 0 * speed + 0.6, "commanded_lateral": 0 * speed}
     figures = WALK.summarise(steps)
     assert figures["forward_velocity"] == pytest.approx(0.55)
     assert figures["speed_error"] == pytest.approx(0.05 / 0.6)
     assert WALK.success(steps) is True
     assert WALK.success(steps | {"forward_velocity": 0.75 * speed}) is False
+    assert WALK.success(steps | {"lateral_velocity": 0 * speed + 0.2}) is False
+
+
+def test_the_mean_of_two_walking_skills_is_to_walk_at_the_mean_of_their_velocities():
+    # w |v - a|^2 + (1 - w) |v - b|^2 is smallest at v = w a + (1 - w) b, for every w.
+    goal = {"forward": (0.4, 0.4), "lateral": (0.3, 0.3)}
+    skills = [Walk(GO2, WalkSettings(pursue=pursue, **goal)) for pursue in ("forward", "left")]
+    both = Walk(GO2, WalkSettings(pursue="mean", **goal))
+    v_x, v_y = (axis.ravel() for axis in np.meshgrid(np.linspace(-0.1, 0.6, 71), np.linspace(-0.1, 0.6, 71)))
+    velocity = np.stack([v_x, v_y, 0 * v_x], axis=-1)
+    step = step_to(state_of(GO2, base_linear_velocity=velocity), goal=np.array([0.4, 0.3, 0.0, 2.0]))
+    forward, left = (np.asarray(skill.reward_terms()["velocity"].value(step)) for skill in skills)
+    for w in (0.0, 0.25, 0.5, 1.0):
+        best = np.argmax(w * forward + (1.0 - w) * left)
+        np.testing.assert_allclose(velocity[best, :2], [0.4 * w, 0.3 * (1.0 - w)], atol=0.0051)
+    np.testing.assert_allclose(both.reward_terms()["velocity"].value(step), (forward + left) / 2)
+
+
+def test_a_walking_skill_is_judged_by_the_part_it_pursues():
+    task = Walk(GO2, WalkSettings(pursue="left", forward=(0.4, 0.4), lateral=(0.3, 0.3)))
+    goal = np.array([0.4, 0.3, 0.0, 2.0])
+    measured = task.measure(state_of(GO2, base_linear_velocity=np.array([[0.01, 0.29, 0.0]] * 60)), goal)
+    assert task.success(measured) is True
+    assert task.success(measured | {"forward_velocity": np.full(60, 0.4)}) is False
+
+
+def test_an_unknown_part_of_the_walk_is_refused_by_name():
+    with pytest.raises(ConfigurationError, match=r"pursue.*command, forward, left, mean"):
+        WalkSettings(pursue="backward")
 
 
 # -- stand -------------------------------------------------------------------------------------------------------------
@@ -189,12 +220,60 @@ def test_turning_a_valve_costs_speed_and_leaving_home():
 
 
 def test_a_valve_episode_succeeds_by_where_it_ends():
-    steps = {"angle_error_rad": np.array([2.0, 0.1, 0.2])}
+    steps = {"angle_error_rad": np.array([2.0, 0.1, 0.2]), "effort_share": np.array([0.3, 0.0, 0.4])}
     assert VALVE.success(steps) is True
     assert VALVE.success({"angle_error_rad": np.array([2.0, 0.1, 0.3])}) is False
     figures = VALVE.summarise(steps)
     assert figures["final_angle_error_rad"] == 0.2
     assert figures["smallest_angle_error_rad"] == 0.1
+    assert figures["effort_share"] == pytest.approx(0.5 / 3**0.5)
+
+
+def random_valve_steps(rows=200):
+    rng = np.random.default_rng(5)
+    shape = (rows, DCLAW.joints)
+    readings = {
+        "joint_position": DCLAW.home + 0.4 * rng.standard_normal(shape),
+        "joint_velocity": rng.normal(0.0, 2.0, shape),
+        "applied": DCLAW.home + 0.4 * rng.standard_normal(shape),
+    }
+    for row in range(rows):
+        one = {name: values[row] for name, values in readings.items()}
+        yield valve_at(rng.uniform(-4.0, 4.0), rng.uniform(-3.0, 3.0), **one)
+
+
+def test_turning_with_little_effort_earns_the_mean_of_turning_and_of_little_effort_in_every_state():
+    turn, calm, both = (TurnValve(DCLAW, TurnValveSettings(aim)) for aim in ("turn", "calm", "both"))
+    seen = set()
+    for step in random_valve_steps():
+        alone = float(turn.reward(step)[0]), float(calm.reward(step)[0])
+        assert float(both.reward(step)[0]) == pytest.approx(np.mean(alone), rel=1e-12, abs=1e-12)
+        seen.add(alone)
+    assert len(seen) == 200
+    for task in (turn, calm):
+        assert task.layout.labels == both.layout.labels
+        assert task.goal_labels == both.goal_labels
+    assert turn.terms.keys() == VALVE.terms.keys()
+    assert VALVE.settings.aim == "turn"
+
+
+def test_effort_is_what_the_joint_controllers_ask_for_as_a_share_of_their_limits():
+    calm = TurnValve(DCLAW, TurnValveSettings("calm"))
+    lag = calm.gentle * DCLAW.effort_limit / DCLAW.kp
+    gentle = valve_at(0.0, 1.0, applied=DCLAW.home + lag)
+    assert calm.measure(gentle.after, gentle.goal)["effort_share"] == pytest.approx(0.1)
+    assert float(calm.reward(gentle)[0]) == pytest.approx(-2.0)
+    braking = valve_at(0.0, 1.0, joint_velocity=-calm.gentle * DCLAW.effort_limit / DCLAW.kd)
+    assert float(calm.reward(braking)[0]) == pytest.approx(-2.0)
+    assert float(calm.reward(valve_at(0.0, 1.0))[0]) == 0.0
+    # No controller asks for more than its limit.
+    assert calm.effort(valve_at(0.0, 1.0, applied=DCLAW.home + 100.0).after) == pytest.approx(1.0)
+    assert calm.success({"angle_error_rad": np.array([0.0])}) is None
+
+
+def test_a_valve_task_of_another_aim_is_refused():
+    with pytest.raises(ConfigurationError, match="task turn_valve: aim must be one of turn, calm, both, got lift"):
+        TurnValveSettings("lift")
 
 
 def test_the_valve_starts_anywhere():
@@ -293,7 +372,7 @@ def test_a_skill_is_paid_by_the_distance_from_its_line_on_either_side_and_by_no_
     task, across = PUSH[axes], np.eye(2)[index]
     assert term(task, axes, pushed(LINES)) == pytest.approx(1.0)
     for side in (1.0, -1.0):
-        assert term(task, axes, pushed(LINES + side * task.near * across)) == pytest.approx(np.exp(-1.0))
+        assert term(task, axes, pushed(LINES + side * task.near * across)) == pytest.approx(0.5)
         assert term(task, axes, pushed(LINES + side * 0.2 * (1 - across))) == pytest.approx(1.0)
     other = {"x": "y", "y": "x"}[axes]
     assert term(task, other, pushed(LINES)) == 0.0

@@ -42,13 +42,17 @@ def skill_weights(weights: ArrayLike | None, count: int) -> Array:
     another task than the one asked for.
 
     Raises:
-        InvalidInput: there are not N, one is negative or NaN, or they do not sum to one.
+        InvalidInput: there are not N, one is no number, negative or NaN, or they do not sum to one.
     """
     if weights is None:
         return np.full(count, 1 / count)
-    given = np.asarray(weights, dtype=np.float64)
+    try:
+        given = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"weights must be numbers >= 0 of sum 1, got {weights!r}") from error
     if given.shape != (count,):
-        raise InvalidInput(f"weights: {count} skills need as many weights, got shape {given.shape}")
+        found = f"{len(given)}: {given.tolist()}" if given.ndim == 1 else f"shape {given.shape}"
+        raise InvalidInput(f"weights: {count} skills need as many weights, got {found}")
     if not (given >= 0).all() or not abs(given.sum() - 1) <= WEIGHT_TOLERANCE:
         raise InvalidInput(f"weights must be >= 0 and sum to 1, got {given.tolist()} with sum {given.sum():g}")
     return given

@@ -39,11 +39,15 @@ ENVIRONMENTS = {
     "one minitaur": lambda: _Env(make_env("minitaur", "walk", time_limit=1.5)),
     "three go2": lambda: _Env(make_vector_env("go2", "walk", 3, time_limit=1.5)),
     "one hand": lambda: _Env(make_env("leap_hand", "rotate_cube")),
+    "one go2 in PyBullet": lambda: _Env(make_env("go2", "walk", backend="pybullet", time_limit=1.5)),
+    "three arms in PyBullet": lambda: _Env(make_vector_env("planar_arm", "push", 3, backend="pybullet")),
 }
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_run_stopped_in_the_middle_of_an_episode_goes_on_as_if_it_had_not(name, tmp_path):
+    if "PyBullet" in name:
+        pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
     env = ENVIRONMENTS[name]
     # 99 and 186 are multiples of three, and no multiple of the 75 steps of an episode.
     whole = _weights_after([240], tmp_path / "whole", env)

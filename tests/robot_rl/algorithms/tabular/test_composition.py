@@ -244,8 +244,11 @@ def test_averaging_dithers_between_incompatible_goals_and_the_correction_repairs
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([0.5], r"2 skills need as many weights, got shape \(1,\)"),
-        ([0.2, 0.3, 0.5], r"got shape \(3,\)"),
+        ([0.5], r"2 skills need as many weights, got 1: \[0.5\]"),
+        ([0.2, 0.3, 0.5], r"got 3: \[0.2, 0.3, 0.5\]"),
+        ([[0.5, 0.5]], r"got shape \(1, 2\)"),
+        (1.0, r"got shape \(\)"),
+        (["much", "little"], r"must be numbers >= 0 of sum 1, got \['much', 'little'\]"),
         ([1.5, -0.5], r">= 0 and sum to 1, got \[1.5, -0.5\]"),
         ([0.5, 0.6], r"got \[0.5, 0.6\] with sum 1.1"),
         ([0.0, 0.0], "sum to 1"),

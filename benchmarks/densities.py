@@ -1,0 +1,215 @@
+"""Samples of known densities on the box [-1, 1]^2: SVGD and soft Q-learning's sampler beside exact samples.
+
+    python benchmarks/densities.py [--seed 0 1 2] [--points 500] [--updates 6000] [--json]
+
+A Gaussian, four modes, a ring, and a density that is pressed into a corner of the box. Four samples of each:
+
+- particles: SVGD in the pre-tanh space
+- sampler: draws of one network, moved along the Stein direction as soft Q-learning moves its own, with the particles,
+  widths and sharpening that `SoftQSettings` has by default; one state for each density
+- Gaussian: the tanh-Gaussian of the greatest likelihood for 20,000 exact points, what a plain policy could do
+- exact: other exact points, which show what the measure is where nothing is wrong
+
+The measure is the squared maximum mean discrepancy (MMD) from as many exact points as the sample has, unbiased, with
+the mean of three Gaussian kernels, in thousandths. Beside it stands the share of 500 permutations of the two samples
+that lie as far apart: below 0.05 they are not of one density; and `threshold` is the 95th percentile of these
+permutations for two exact samples. Particles keep each other apart, so they lie closer than independent exact points
+do, below zero even; the test is one-sided.
+
+Sources: Gretton et al. 2012, "A Kernel Two-Sample Test"; Liu and Wang 2016 (arXiv 1608.04471); Haarnoja et al. 2017
+(arXiv 1702.08165).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robot_rl.algorithms.adam import Adam
+from robot_rl.algorithms.distributions import log_one_minus_tanh_squared
+from robot_rl.algorithms.networks import Sampler
+from robot_rl.algorithms.soft_q import SoftQSettings
+from robot_rl.algorithms.svgd import Kernel, in_pre_tanh_space, sampler_loss, svgd
+
+SIZE = 2
+"""Entries of an action."""
+FITTED = 20_000
+"""Exact points that the Gaussian is fitted to."""
+BANDWIDTHS = (0.02, 0.1, 0.5)
+"""h of the kernels exp(-|x - y|^2 / h), in squared units of the action."""
+PERMUTATIONS = 500
+SAMPLES = ("particles", "sampler", "Gaussian", "exact")
+LEVEL = 0.05
+"""Share of permutations below which two samples are said to differ."""
+ROWS = 16
+"""Times that each state is in a batch of the sampler's training; soft Q-learning has 256 states."""
+LEARNING_RATE = 1e-3
+"""Adam's step size at the start; it falls to zero. With three times as much, one of the four modes may be lost."""
+
+
+def gaussian(a: Tensor) -> Tensor:
+    """An oblique Gaussian; the box cuts a little of it off."""
+    x, y = (a - torch.tensor([0.2, -0.1])).unbind(-1)
+    return -0.5 * (20.0 * x * x - 24.0 * x * y + 15.0 * y * y)
+
+
+def four_modes(a: Tensor) -> Tensor:
+    """Four equal Gaussians of 0.12 at 0.6 from the middle."""
+    modes = 0.6 * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    return torch.logsumexp(-(a[..., None, :] - modes).square().sum(dim=-1) / (2 * 0.12**2), dim=-1)
+
+
+def ring(a: Tensor) -> Tensor:
+    """A ring of radius 0.7, 0.08 wide."""
+    return -((a.norm(dim=-1) - 0.7) ** 2) / (2 * 0.08**2)
+
+
+def corner(a: Tensor) -> Tensor:
+    """Rises all the way to a corner of the box."""
+    return 6.0 * a[..., 0] - 4.0 * a[..., 1]
+
+
+DENSITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "Gaussian": gaussian,
+    "four modes": four_modes,
+    "ring": ring,
+    "pressed into a corner": corner,
+}
+"""Log densities of the action up to a constant, (..., N, 2) -> (..., N)."""
+
+
+def exact_points(log_density: Callable[[Tensor], Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """Points of a density, (count, 2), by rejection from the uniform on the box."""
+    grid = torch.cartesian_prod(*[torch.linspace(-1.0, 1.0, 401)] * SIZE)
+    highest, kept = log_density(grid).max() + 1e-3, torch.empty(0, SIZE)
+    while len(kept) < count:
+        proposals = 2.0 * torch.rand(50_000, SIZE, generator=generator) - 1.0
+        accepted = torch.rand(len(proposals), generator=generator).log() < log_density(proposals) - highest
+        kept = torch.cat([kept, proposals[accepted]])
+    return kept[:count]
+
+
+def fitted_gaussian(log_density: Callable[[Tensor], Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """Points of the tanh-Gaussian of greatest likelihood, (count, 2): mean and covariance of the pre-tanh points."""
+    u = torch.atanh(exact_points(log_density, FITTED, generator).double().clamp(-1.0 + 1e-9, 1.0 - 1e-9)).float()
+    factor = torch.linalg.cholesky(torch.cov(u.T))
+    return torch.tanh(u.mean(dim=0) + torch.randn(count, SIZE, generator=generator) @ factor.T)
+
+
+def svgd_particles(log_density: Callable[[Tensor], Tensor], count: int, generator: torch.Generator) -> Tensor:
+    """Particles in the box, (count, 2)."""
+    start = torch.randn(count, SIZE, generator=generator)
+    return torch.tanh(svgd(in_pre_tanh_space(log_density), start))
+
+
+def trained_sampler(updates: int, generator: torch.Generator) -> Sampler:
+    """One network that draws from each density in a state of its own, the rows of the unit matrix."""
+    settings, count = SoftQSettings(), len(DENSITIES)
+    sampler = Sampler(count, SIZE, settings.hidden_sizes, generator)
+    adam = Adam(dict(sampler.named_parameters()), LEARNING_RATE)
+    kernel = Kernel(settings.kernel, settings.bandwidth, settings.bandwidth_rule)
+    states = torch.eye(count).repeat_interleave(ROWS, dim=0)  # (B, S)
+    for update in range(updates):
+        adam.learning_rate = LEARNING_RATE * (1.0 - update / updates)
+        sharpness = min(1.0, (update + 1) / settings.sharpening_updates)
+
+        def log_density(u: Tensor, sharpness: float = sharpness) -> Tensor:
+            parts = torch.tanh(u).chunk(count)
+            q = torch.cat([f(part) for f, part in zip(DENSITIES.values(), parts, strict=True)])
+            return sharpness * q + log_one_minus_tanh_squared(u).sum(dim=-1)
+
+        shape = (len(states), settings.fixed_particles + settings.moved_particles, SIZE)
+        drawn = sampler(states, torch.randn(shape, generator=generator))
+        still, moved = drawn.split([settings.fixed_particles, settings.moved_particles], dim=1)
+        adam.minimize(sampler_loss(still.detach(), moved, log_density, kernel))
+    return sampler
+
+
+class TwoSamples:
+    """The squared maximum mean discrepancy of two equally large samples, and its distribution if they are alike."""
+
+    def __init__(self, ours: Tensor, theirs: Tensor, seed: int) -> None:
+        """Args: ours, theirs: (n, 2) each; seed: of the permutations."""
+        both = torch.cat([ours, theirs]).double()
+        squared = torch.cdist(both, both).square()
+        kernels = [torch.exp(-squared / h) for h in BANDWIDTHS]
+        self._kernel = (torch.stack(kernels).mean(dim=0)).fill_diagonal_(0.0).numpy()
+        first = np.repeat([1.0, 0.0], len(ours))
+        rng = np.random.default_rng(seed)
+        self._shuffled = self._between(np.stack([rng.permutation(first) for _ in range(PERMUTATIONS)]))
+        self.mmd = float(self._between(first[None])[0])
+
+    def _between(self, first: NDArray[np.floating]) -> NDArray[np.floating]:
+        """MMD^2 for rows (P, 2 n) that are 1 where a point counts to the first sample."""
+        second, n = 1.0 - first, first.shape[1] / 2
+        to_first, to_second = first @ self._kernel, second @ self._kernel
+        within = (to_first * first).sum(axis=1) + (to_second * second).sum(axis=1)
+        return within / (n * (n - 1)) - 2.0 * (to_first * second).sum(axis=1) / n**2
+
+    @property
+    def p_value(self) -> float:
+        """Share of permutations that lie as far apart."""
+        return float((self._shuffled >= self.mmd).mean())
+
+    @property
+    def threshold(self) -> float:
+        """MMD^2 that one in twenty permutations exceeds."""
+        return float(np.quantile(self._shuffled, 1.0 - LEVEL))
+
+
+def measure(seed: int, points: int, updates: int) -> dict[str, dict[str, Any]]:
+    """MMD^2 and p value of every sample by density, and the threshold."""
+    generator = torch.Generator().manual_seed(seed)
+    sampler = trained_sampler(updates, generator)
+    with torch.no_grad():
+        noise = torch.randn(len(DENSITIES), points, SIZE, generator=generator)
+        drawn = torch.tanh(sampler(torch.eye(len(DENSITIES)), noise))  # (D, points, 2)
+    found: dict[str, dict[str, Any]] = {}
+    for (name, log_density), ours in zip(DENSITIES.items(), drawn, strict=True):
+        samples = {
+            "particles": svgd_particles(log_density, points, generator),
+            "sampler": ours,
+            "Gaussian": fitted_gaussian(log_density, points, generator),
+            "exact": exact_points(log_density, points, generator),
+        }
+        exact = exact_points(log_density, points, generator)
+        compared = {kind: TwoSamples(sample, exact, seed) for kind, sample in samples.items()}
+        found[name] = {kind: {"mmd": pair.mmd, "p": pair.p_value} for kind, pair in compared.items()}
+        found[name]["threshold"] = compared["exact"].threshold
+    return found
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--points", type=int, default=500, help="in every sample")
+    parser.add_argument("--updates", type=int, default=6000, help="of the sampler")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    runs = {seed: measure(seed, given.points, given.updates) for seed in given.seed}
+    if given.json:
+        print(json.dumps(runs, indent=1))
+        return
+    print(f"MMD^2 from {given.points} exact points, thousandths (p value), seeds {', '.join(map(str, given.seed))}\n")
+    print(f"| density | {' | '.join(SAMPLES)} | threshold |")
+    print("|---" * (len(SAMPLES) + 2) + "|")
+    for name in DENSITIES:
+        each = [
+            ", ".join(f"{1e3 * run[name][kind]['mmd']:.2f} ({run[name][kind]['p']:.2f})" for run in runs.values())
+            for kind in SAMPLES
+        ]
+        threshold = ", ".join(f"{1e3 * run[name]['threshold']:.2f}" for run in runs.values())
+        print(f"| {name} | {' | '.join(each)} | {threshold} |")
+
+
+if __name__ == "__main__":
+    main()
