@@ -16,6 +16,7 @@ from robot_rl.errors import RobotRLError, UnknownName
 COMMANDS = {
     "train": "train a policy",
     "evaluate": "run a policy file in simulation and measure it",
+    "transfer": "certify what a policy file keeps where the robot differs from its simulation",
     "compose": "put several trained policies together without training",
     "export": "write a run's policy as one ONNX file",
     "info": "say what a run, a policy file or a bag is",
@@ -25,6 +26,7 @@ COMMANDS = {
     "twin": "simulate a robot behind its ROS topics",
     "record": "record a robot's ROS topics into a bag",
     "transitions": "turn recorded episodes into transitions to learn from",
+    "actuator": "learn a robot's motors from logs of its joints",
     "doctor": "check a robot's names, signs, units, rates and limits over ROS 2",
     "demo": "train Go2 to walk, export the policy, run it without torch, and over ROS 2",
 }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.interaction import Interaction, Outcome
-from robot_rl.robot import BatchRobot, Punctual, Robot, RobotState, Snapshot
+from robot_rl.robot import BatchRobot, Punctual, Randomized, Robot, RobotState, Snapshot
 from robot_rl.task import Task
 
 Array = NDArray[Any]
@@ -53,7 +53,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
 
     `info` carries `reward_terms` (name -> weighted value), `reward_values` (the same before weighting), `safety`
     (failed checks of this tick), `applied` (the command) and, from a robot in real time, `late`, the s by which this
-    tick was late.
+    tick was late. What a randomised robot drew at the reset is in the reset's `info` and in the episode's last one, as
+    `randomization` (name -> value).
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -115,7 +116,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         state = self.robot.reset(start, self.np_random)
         self._interaction.reset(state, start.joint_position, sampled if goal is None else goal)
         self._tick, self._running = 0, True
-        return self._interaction.observation(), {}
+        return self._interaction.observation(), _drawn(self.robot)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Runs one control tick.
@@ -142,6 +143,8 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         }
         if self._punctual is not None:
             info["late"] = self._punctual.late
+        if not self._running:
+            info |= _drawn(self.robot)
         return self._interaction.observation(), float(outcome.reward), terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
@@ -184,7 +187,8 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
     """Many copies of one robot with the same task, stepped together.
 
     A copy whose episode ends is reset in the same step: the observation returned is the new episode's first one, and
-    `info["final_obs"]` holds the last one of the old. All else in `info` is of the step itself, for every copy.
+    `info["final_obs"]` holds the last one of the old. All else in `info` is of the step itself, for every copy; but
+    `randomization`, there when an episode began, is of those that go on, and in `final_info` of those that ended.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
@@ -217,7 +221,7 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
             seed = seed[0]
         super().reset(seed=seed)
         self._begin(self._all, _given_goal(self.task, options))
-        return self._interaction.observation(), {}
+        return self._interaction.observation(), _drawn(self.robot)
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
         """Runs one control tick in every copy; actions (num_envs, d) in [-1, 1]."""
@@ -235,8 +239,10 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
             final = np.empty(self.num_envs, dtype=object)
             for i in np.flatnonzero(ended):
                 final[i] = last[i]
-            info |= {"final_obs": final, "_final_obs": ended, "final_info": dict(info), "_final_info": ended}
+            of_ended = {**info, **_drawn(self.robot)}
+            info |= {"final_obs": final, "_final_obs": ended, "final_info": of_ended, "_final_info": ended}
             self._begin(np.flatnonzero(ended))
+            info |= _drawn(self.robot)
         reward = np.asarray(outcome.reward, dtype=np.float64)
         return self._interaction.observation(), reward, outcome.terminated, truncated, info
 
@@ -276,6 +282,12 @@ def _snapshot(robot: Robot | BatchRobot, interaction: Interaction, rng: np.rando
     if not isinstance(robot, Snapshot):
         raise ConfigurationError(f"robot {robot.spec.name!r} cannot be saved in the middle of an episode")
     return {"robot": robot.snapshot(), "interaction": interaction.snapshot(), "rng": rng.bit_generator.state}
+
+
+def _drawn(robot: Robot | BatchRobot) -> dict[str, Any]:
+    """What a randomised robot drew, for `info`; empty for any other."""
+    drawn = robot.drawn if isinstance(robot, Randomized) else None
+    return {"randomization": drawn} if drawn else {}
 
 
 def _given_goal(task: Task, options: dict[str, Any] | None) -> Array | None:

@@ -5,6 +5,7 @@ RobotRLError
 ├── ConfigurationError (ValueError)      a file, a flag or an argument is wrong; exit code 2
 │   ├── UnknownName                      a robot, task, joint, sensor or key that does not exist; lists those that do
 │   ├── MissingSensor                    a task asks for a sensor that the robot does not have
+│   ├── NoPart                           a term of randomisation is about a part that the robot does not have
 │   └── RunExists                        a run folder that is already there
 ├── InvalidInput (ValueError)            NaN, wrong shape or wrong type handed to a running object; exit code 2
 ├── StorageError (OSError)               a save failed; what was saved before is untouched; exit code 2
@@ -46,6 +47,10 @@ class UnknownName(ConfigurationError):
 
 class MissingSensor(ConfigurationError):
     """A task asks for a sensor that the robot does not have."""
+
+
+class NoPart(ConfigurationError):
+    """A term of randomisation is about a part that the robot does not have."""
 
 
 class RunExists(ConfigurationError):

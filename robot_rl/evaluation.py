@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class EpisodeResult:
     """The task's own, in SI."""
     safety: dict[str, int]
     """Ticks on which each check failed."""
+    randomization: dict[str, float] = field(default_factory=dict)
+    """What was drawn for the episode, by name; empty for a robot that is always the same."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def evaluate(
     results, latencies = [], []
     for index in range(episodes):
         options = None if goal is None else {"goal": goal}
-        observation, _ = env.reset(seed=seed + index, options=options)
+        observation, started_with = env.reset(seed=seed + index, options=options)
         if watch:
             watch(index)
         total, measured = 0.0, []
@@ -124,7 +126,8 @@ def evaluate(
             measured.append(env.task.measure(env.state, env.goal))
             if watch:
                 watch(index)
-        results.append(_result(env, seed + index, total, terminated, safety, measured))
+        result = _result(env, seed + index, total, terminated, safety, measured)
+        results.append(replace(result, randomization=dict(started_with.get("randomization", {}))))
     p50, p99, longest = np.quantile(latencies, [0.5, 0.99, 1.0])
     return Evaluation(tuple(results), {"p50": float(p50), "p99": float(p99), "max": float(longest)})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.joint_log import JointLog
 from robot_rl.robot import BatchRobot, Robot
 from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from hardware.bag import Bag
     from hardware.bag_replay import BagTransitions, ReplayReport
+    from hardware.bag_timing import BagTiming
     from hardware.deployment import Deployment
     from hardware.doctor import Doctor
     from hardware.guard import Guard
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
+    from sim.randomization import Randomization
     from sim.suite import SuiteEnv
 
 SIMULATORS = ("mujoco", "pybullet")
@@ -89,8 +92,30 @@ def robot_spec(robot: str | Path | RobotSpec) -> RobotSpec:
     return robot if isinstance(robot, RobotSpec) else load_robot(robot)
 
 
+def load_randomization(given: str | Path | Mapping[str, Any], robot: str | Path | RobotSpec) -> Randomization:
+    """What differs from episode to episode in simulation; see `sim.randomization`.
+
+    Args:
+        given: name of a preset (`mild`, `strong`), path of a YAML file, or settings by term.
+        robot: built-in name, path of a YAML file, or a spec.
+
+    Raises:
+        UnknownName: an unknown preset, term or setting.
+        ConfigurationError: a value that cannot be, or a term that the robot has no part for.
+    """
+    try:
+        from sim import randomization
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return randomization.load_randomization(given, robot_spec(robot))
+
+
 def make_robot(
-    robot: str | Path | RobotSpec, backend: str = "mujoco", noise: bool = True, ros: RosSettings | None = None
+    robot: str | Path | RobotSpec,
+    backend: str = "mujoco",
+    noise: bool = True,
+    ros: RosSettings | None = None,
+    randomization: Randomization | None = None,
 ) -> Robot:
     """A robot ready to reset.
 
@@ -99,6 +124,7 @@ def make_robot(
         backend: where it lives; one of BACKENDS.
         noise: whether simulated sensors carry the spec's noise.
         ros: how to speak to a robot of backend `ros`.
+        randomization: what differs from episode to episode, for the backend `mujoco`.
 
     Raises:
         UnknownName: no such robot or backend; lists those that exist.
@@ -109,6 +135,7 @@ def make_robot(
     _check_backend(backend)
     if ros is not None and backend != "ros":
         raise ConfigurationError(f"settings of ROS do not apply to the backend {backend!r}")
+    _check_randomization(backend, randomization)
     if backend == "ros":
         try:
             from hardware.ros_robot import RosRobot
@@ -125,7 +152,7 @@ def make_robot(
         from sim.mujoco_robot import MujocoRobot
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
-    return MujocoRobot(spec, noise=noise)
+    return MujocoRobot(spec, noise=noise, randomization=randomization)
 
 
 def _missing_for_pybullet(error: ModuleNotFoundError) -> ConfigurationError:
@@ -225,6 +252,22 @@ def bag_transitions(
     return transitions(bags, task, None if goal is None else np.array(goal, dtype=np.float64))
 
 
+def bag_joint_logs(bag: Bag, spec: RobotSpec) -> list[JointLog]:
+    """What the joints were told and did in a bag's episodes; see `hardware.bag_joints`."""
+    try:
+        from hardware.bag_joints import joint_logs
+    except ModuleNotFoundError as error:
+        raise _missing_for_bags(error) from error
+    return joint_logs(bag, spec)
+
+
+def bag_timing(bag: Bag) -> BagTiming:
+    """The timing of the control loop that a bag was recorded with; see `hardware.bag_timing`."""
+    from hardware.bag_timing import bag_timing
+
+    return bag_timing(bag)
+
+
 def _missing_for_bags(error: ModuleNotFoundError) -> ConfigurationError:
     return missing_package(error, "bags" if error.name and error.name.startswith("rosbags") else "ros")
 
@@ -269,7 +312,12 @@ def make_guard(robot: str | Path | RobotSpec, namespace: str = "", estop_button:
 
 
 def make_batch(
-    robot: str | Path | RobotSpec, count: int, backend: str = "mujoco", threads: int | None = None, noise: bool = True
+    robot: str | Path | RobotSpec,
+    count: int,
+    backend: str = "mujoco",
+    threads: int | None = None,
+    noise: bool = True,
+    randomization: Randomization | None = None,
 ) -> BatchRobot:
     """Several copies of a robot that step together; `threads` None takes all cores, of which PyBullet uses one.
 
@@ -279,6 +327,7 @@ def make_batch(
     _check_backend(backend)
     if backend == "ros":
         raise ConfigurationError("several robots in step exist in simulation only; over ROS train one (robots: 1)")
+    _check_randomization(backend, randomization)
     if backend == "pybullet":
         try:
             from sim.pybullet_batch import PyBulletBatch
@@ -289,7 +338,12 @@ def make_batch(
         from sim.mujoco_batch import MujocoBatch
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
-    return MujocoBatch(spec, count, threads=threads, noise=noise)
+    return MujocoBatch(spec, count, threads=threads, noise=noise, randomization=randomization)
+
+
+def _check_randomization(backend: str, randomization: Randomization | None) -> None:
+    if randomization is not None and backend != "mujoco":
+        raise ConfigurationError(f"randomisation is for robots simulated by MuJoCo, not for the backend {backend!r}")
 
 
 def _check_backend(backend: str) -> None:
@@ -378,6 +432,7 @@ def make_env(
     *,
     backend: str = "mujoco",
     ros: RosSettings | None = None,
+    randomization: Randomization | None = None,
     time_limit: float | None = None,
     render_mode: str | None = None,
 ) -> RobotEnv:
@@ -389,6 +444,7 @@ def make_env(
         settings: of the task, where it is given by name.
         backend: where the robot lives, where it is not given.
         ros: how to speak to a robot of backend `ros`.
+        randomization: what differs from episode to episode, where the robot is not given; see `load_randomization`.
         time_limit: s; the task's own by default.
         render_mode: `rgb_array` for frames from `render()`.
 
@@ -396,7 +452,7 @@ def make_env(
         ConfigurationError: a name, a setting or the combination is wrong; says what is allowed.
     """
     if not isinstance(robot, Robot):
-        robot = make_robot(robot, backend, ros=ros)
+        robot = make_robot(robot, backend, ros=ros, randomization=randomization)
     if isinstance(task, str):
         task = make_task(task, robot.spec, settings)
     try:
@@ -413,12 +469,13 @@ def make_vector_env(
     settings: Mapping[str, Any] | None = None,
     *,
     backend: str = "mujoco",
+    randomization: Randomization | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
 ) -> RobotVectorEnv:
     """Many copies of a robot with one task, stepped together on all cores; see `make_env`."""
     if not isinstance(robot, BatchRobot):
-        robot = make_batch(robot, count, backend, threads)
+        robot = make_batch(robot, count, backend, threads, randomization=randomization)
     if isinstance(task, str):
         task = make_task(task, robot.spec, settings)
     try:

@@ -138,6 +138,15 @@ class Punctual(Protocol):
 
 
 @runtime_checkable
+class Randomized(Protocol):
+    """A simulated robot, or a batch, that may differ from episode to episode."""
+
+    @property
+    def drawn(self) -> Mapping[str, Any]:
+        """What was drawn at the last reset, by name: a number, of a batch (count,); empty where nothing is."""
+
+
+@runtime_checkable
 class BatchRobot(Protocol):
     """Several copies of one robot that step together; arrays lead with (count,)."""
 

@@ -60,6 +60,20 @@ class ActionSpec:
 
 
 @dataclass(frozen=True)
+class MotorSpec:
+    """A DC motor and its gear, the same at every joint, as seen at the joint."""
+
+    voltage: float
+    """V, of a full battery."""
+    resistance: float
+    """Ohm."""
+    torque_constant: float
+    """N m/A, which is V s/rad."""
+    current_limit: float
+    """A, of the driver."""
+
+
+@dataclass(frozen=True)
 class SimulationSpec:
     """What a simulator needs beside the robot itself."""
 
@@ -85,6 +99,8 @@ class SimulationSpec:
     """Geometry of each foot, in the order of `feet`."""
     truth: tuple[str, ...]
     """Quantities only the simulator knows, for rewards, never for the policy."""
+    motor: MotorSpec | None = None
+    """Limits of torque by speed and voltage; None for motors that know their effort limit alone."""
 
 
 @dataclass(frozen=True)
@@ -402,7 +418,15 @@ def _simulation(
         imu_site=section.text("imu_site", "imu"),
         foot_geoms=geoms,
         truth=truth,
+        motor=_motor(section.section("motor")) if "motor" in section else section.value("motor", None),
     )
+    section.finish()
+    return spec
+
+
+def _motor(section: Section) -> MotorSpec:
+    names = ("voltage", "resistance", "torque_constant", "current_limit")
+    spec = MotorSpec(*(section.number(name, above=0.0) for name in names))
     section.finish()
     return spec
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from robot_rl.errors import ConfigurationError
 
 
 class Clock(Protocol):
@@ -111,6 +116,14 @@ class TimingLog:
         """The kept values of one name, s, (ticks,), in no particular order once the log is full."""
         return self._values[: min(self.ticks, len(self._values)), self.names.index(name)].copy()
 
+    def trace(self) -> TimingTrace:
+        """The kept ticks in the order in which they happened."""
+        capacity = len(self._values)
+        rows = self._values[np.arange(max(0, self.ticks - capacity), self.ticks) % capacity]
+        columns = {name: rows[:, self.names.index(name)] for name in TRACE_COLUMNS if name in self.names}
+        zeros = np.zeros(len(rows))
+        return TimingTrace(*(columns.get(name, zeros).copy() for name in TRACE_COLUMNS))
+
     def summary(self, newest: int | None = None) -> Mapping[str, Mapping[str, float]]:
         """p50, p95, p99 and max of each name, in s; empty before the first tick.
 
@@ -130,3 +143,55 @@ class TimingLog:
         count = min(count, self.ticks, len(self._values))
         rows = np.arange(self.ticks - count, self.ticks) % len(self._values)
         return self._values[rows, self.names.index(name)]
+
+
+TRACE_COLUMNS = ("period", "compute", "state_age")
+
+
+@dataclass(frozen=True)
+class TimingTrace:
+    """The timing of a control loop tick by tick, as it was measured; each (ticks,), in s."""
+
+    period: np.ndarray
+    """From the tick before to this one."""
+    compute: np.ndarray
+    """From the reading to the command."""
+    state_age: np.ndarray
+    """Of the newest reading at the tick."""
+
+    def to_csv(self) -> str:
+        """The trace as a table with the names of the columns in its first line."""
+        rows = zip(self.period, self.compute, self.state_age, strict=True)
+        return "\n".join([",".join(TRACE_COLUMNS), *(",".join(f"{v:.7f}" for v in row) for row in rows)]) + "\n"
+
+
+def read_timing(path: str | Path) -> TimingTrace:
+    """Reads a timing log.
+
+    Args:
+        path: a CSV file with the columns `period`, and optionally `compute` and `state_age`, in s.
+
+    Raises:
+        ConfigurationError: no such file, a column that is missing, no ticks, or what is no time.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read timing log {path}: {error}") from error
+    rows = list(csv.DictReader(text.splitlines()))
+    if not rows:
+        raise ConfigurationError(f"timing log {path} has no ticks")
+    if "period" not in rows[0]:
+        raise ConfigurationError(f"timing log {path} has no column 'period'; it has: {', '.join(map(str, rows[0]))}")
+    columns = []
+    for name in TRACE_COLUMNS:
+        try:
+            column = np.array([float(row.get(name) or 0.0) for row in rows])
+        except ValueError as error:
+            raise ConfigurationError(f"timing log {path}, column {name!r}: {error}") from error
+        least = 1e-6 if name == "period" else 0.0
+        if not np.isfinite(column).all() or (column < least).any():
+            worst = column[~(np.isfinite(column) & (column >= least))][0]
+            raise ConfigurationError(f"timing log {path}, column {name!r}: {worst:g} s is no time")
+        columns.append(column)
+    return TimingTrace(*columns)

@@ -13,6 +13,7 @@ import mujoco
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.spec import RobotSpec
+from sim.height_field import add_field
 
 _CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
 _INTEGRATORS = {"euler": mujoco.mjtIntegrator.mjINT_EULER, "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST}
@@ -21,13 +22,14 @@ _CONTACT_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
 _LARGEST_FORCE = 2  # `reduce="maxforce"` of the contact sensor
 
 
-def compile_model(spec: RobotSpec) -> mujoco.MjModel:
+def compile_model(spec: RobotSpec, terrain: bool = False) -> mujoco.MjModel:
     """Builds the MuJoCo model of a robot.
 
     Actuator i drives joint i of `spec.joint_names` with the spec's PD gains and effort limit.
 
     Args:
         spec: the robot.
+        terrain: whether the model gets a height field, hidden below the floor, for ground that is not flat.
 
     Raises:
         ConfigurationError: the model file is missing, cannot be compiled, or lacks a part that the spec names.
@@ -45,6 +47,8 @@ def compile_model(spec: RobotSpec) -> mujoco.MjModel:
     if spec.base == "floating":
         _add_free_joint(edit, spec)
         _add_floor(edit)
+    if terrain:
+        add_field(edit)
     _add_actuators(edit, spec)
     _add_sensors(edit, spec)
     try:

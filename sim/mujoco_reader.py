@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import mujoco
@@ -27,21 +27,32 @@ class MujocoReader:
 
     A reading starts from `raw`, the arrays qpos, qvel, actuator_force and sensordata one after the other, of shape
     (..., raw_size). One gather brings the numbers of all sensors into the order in which they are handed out.
+
+    Attributes:
+        joint_qpos: where the driven joints lie in qpos, (n,).
+        base_qpos: where a floating base begins in qpos.
     """
 
-    def __init__(self, model: mujoco.MjModel, spec: RobotSpec) -> None:
-        """Args: model: as built by `compile_model`; spec: the same robot."""
+    def __init__(self, model: mujoco.MjModel, spec: RobotSpec, disturbed: Collection[str] = ()) -> None:
+        """Lays out the readings.
+
+        Args:
+            model: as built by `compile_model`.
+            spec: the same robot.
+            disturbed: sensors that `read` takes noise for, beside those that have noise by the spec.
+        """
         self.spec = spec
         self.provides = frozenset({*spec.sensors, *spec.simulation.truth})
         self.raw_size = model.nq + model.nv + model.nu + model.nsensordata
         self.followers = follower_dofs(model, spec.joint_names)
         self._model = model
-        self._joint_qpos = np.array([int(model.joint(name).qposadr[0]) for name in spec.joint_names])
-        self._base_qpos = 0
+        self.joint_qpos = np.array([int(model.joint(name).qposadr[0]) for name in spec.joint_names])
+        self.base_qpos = 0
         sources = self._sources()
         # Noisy readings come first, so that noise is drawn and added for these alone. What is computed from the base's
         # orientation follows it, so that all of it is read and written at once.
-        noisy = [name for name in sources if spec.sensors.get(name, 0.0) > 0.0 and name not in _ATTITUDE]
+        uncertain = {name for name, noise in spec.sensors.items() if noise > 0.0} | set(disturbed)
+        noisy = [name for name in sources if name in uncertain and name not in _ATTITUDE]
         attitude = [name for name in _ATTITUDE if name in sources]
         order = noisy + attitude + [name for name in sources if name not in noisy and name not in attitude]
         ends = np.cumsum([len(sources[name]) for name in order]).tolist()
@@ -51,7 +62,8 @@ class MujocoReader:
         # by normalisation: exact to first order in the angle.
         deviation = {**spec.sensors, "orientation": 0.5 * spec.sensors.get("orientation", 0.0)}
         noise_std = np.array([deviation.get(name, 0.0) for name in order for _ in sources[name]])
-        self._noise_std = np.trim_zeros(noise_std, "b")
+        size = max((end for name, end in zip(order, ends, strict=True) if name in uncertain), default=0)
+        self._noise_std = noise_std[:size]
         self._noisy = (..., slice(0, self._noise_std.size))
         self._attitude = None
         if attitude:
@@ -80,14 +92,14 @@ class MujocoReader:
             return rotation.from_wxyz(np.array(list(addresses))).tolist()
 
         sources = {
-            "joint_position": self._joint_qpos.tolist(),
+            "joint_position": self.joint_qpos.tolist(),
             "joint_velocity": [qvel + int(model.joint(name).dofadr[0]) for name in spec.joint_names],
             "joint_effort": list(range(force, force + model.nu)),
         }
         if spec.base == "floating":
             free = model.body(spec.simulation.base_body).jntadr[0]
             position, velocity = int(model.jnt_qposadr[free]), qvel + int(model.jnt_dofadr[free])
-            self._base_qpos = position
+            self.base_qpos = position
             # MuJoCo's free joint: linear velocity in the world frame, angular velocity in the body frame.
             sources |= {
                 "orientation": wxyz_to_xyzw(range(position + 3, position + 7)),
@@ -113,12 +125,16 @@ class MujocoReader:
         """Standard deviations of the noise that `read` takes, (noise_size,); empty for a robot without noise."""
         return self._noise_std
 
+    def noise_at(self, sensor: str) -> slice:
+        """Where a sensor's numbers lie in the noise that `read` takes; of the orientation a quaternion x, y, z, w."""
+        return self._at[sensor][1]
+
     def start_qpos(self, start: Start) -> Array:
         """Positions (nq,) of the whole model at the start of an episode; followers in loops at their reference."""
         qpos = self._model.qpos0.copy()
-        qpos[self._joint_qpos] = start.joint_position
+        qpos[self.joint_qpos] = start.joint_position
         if self.spec.base == "floating":
-            base = self._base_qpos
+            base = self.base_qpos
             qpos[base : base + 2] = 0.0
             qpos[base + 2] = self.spec.simulation.base_height
             qpos[base + 3 : base + 7] = rotation.to_wxyz(rotation.from_yaw(start.base_yaw))

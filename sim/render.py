@@ -90,6 +90,7 @@ class Camera:
         """A picture of the robot as it is now, (height, width, 3)."""
         if self._data.time < self._last_time:  # a new episode: cut, do not pan
             self._place()
+            self._show_ground()
         self._last_time = float(self._data.time)
         if self._floating:
             position = self._data.xpos[self._base]
@@ -97,6 +98,14 @@ class Camera:
         self._renderer.update_scene(self._data, self._view, self._options)
         frame = self._renderer.render()
         return write_lines(frame, self.lines) if self.lines else frame
+
+    def _show_ground(self) -> None:
+        """Hands heights that changed at the reset to the renderer, which keeps its own."""
+        context = getattr(self._renderer, "_mjr_context", None)
+        if self._model.nhfield and context is not None:
+            self._renderer._gl_context.make_current()
+            for field in range(self._model.nhfield):
+                mujoco.mjr_uploadHField(self._model, context, field)
 
     def close(self) -> None:
         """Releases the OpenGL context."""

@@ -24,15 +24,22 @@ class SimulatedRobot:
         data: where the robot is; an engine other than MuJoCo copies its state here, to be read and filmed.
     """
 
-    def __init__(self, spec: RobotSpec, model: mujoco.MjModel, noise: bool) -> None:
-        """Args: spec: the robot; model: of it; noise: whether sensors carry the spec's noise."""
+    def __init__(self, spec: RobotSpec, model: mujoco.MjModel, noise: bool, varied: bool = False) -> None:
+        """Makes the robot.
+
+        Args:
+            spec: the robot.
+            model: of it.
+            noise: whether sensors carry the spec's noise.
+            varied: whether each episode may have a noise of its own.
+        """
         self.spec = spec
         self.model = model
         self.data = mujoco.MjData(model)
-        self.reader = MujocoReader(model, spec)
+        self.reader = MujocoReader(model, spec, disturbable(spec) if varied else ())
         self.provides = self.reader.provides
         self._substeps = spec.substeps
-        self._noise = SensorNoise(self.reader.noise_std) if noise and self.reader.noise_std.size else None
+        self._noise = sensor_noise(self.reader, noise, varied)
         self._applied: Array | None = None
         self._shape = (spec.joints,)
         # Views of MuJoCo's own memory: to ask for an attribute costs more than to read it.
@@ -67,9 +74,9 @@ class SimulatedRobot:
     def _first_reading(self, rng: np.random.Generator) -> RobotState:
         """The reading after a reset; noise comes from `rng` from now on."""
         if self._noise is None:
-            return self._read(None)
+            return self._read(None, first=True)
         self._noise.begin(rng)
-        return self._read(self._noise.of_first())
+        return self._read(self._noise.of_first(), first=True)
 
     def _next_reading(self) -> RobotState:
         return self._read(None if self._noise is None else self._noise.of_next())
@@ -78,8 +85,26 @@ class SimulatedRobot:
         """(raw_size,), what `MujocoReader.read` makes a state of."""
         return np.concatenate(self._arrays)
 
-    def _read(self, noise: Array | None) -> RobotState:
+    def _read(self, noise: Array | None, first: bool = False) -> RobotState:
         return self.reader.read(self.data.time, self.raw(), noise, self._applied)
+
+
+def disturbable(spec: RobotSpec) -> tuple[str, ...]:
+    """Sensors whose noise and constant error a randomised robot may have of its own."""
+    return tuple(name for name in spec.sensors if name != "objects")
+
+
+def sensor_noise(reader: MujocoReader, wanted: bool, varied: bool, count: int | None = None) -> SensorNoise | None:
+    """The noise that a robot's readings carry, of unit deviation where each copy scales it; None for none.
+
+    Args:
+        reader: of the robot.
+        wanted: whether there is to be noise.
+        varied: whether copies scale it.
+        count: see `SensorNoise`.
+    """
+    size = reader.noise_std.size
+    return SensorNoise(np.ones(size) if varied else reader.noise_std, count) if wanted and size else None
 
 
 def check_commands(spec: RobotSpec, target: Array, count: int) -> None:

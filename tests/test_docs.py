@@ -8,8 +8,9 @@ import yaml
 
 from robot_rl.cli import COMMANDS
 from robot_rl.commands.configuration import read_file
-from robot_rl.spec import SENSORS, parse_robot
+from robot_rl.spec import SENSORS, load_robot, parse_robot
 from robot_rl.tasks import TASKS
+from sim.randomization import TERMS, Randomization
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -54,6 +55,13 @@ def test_the_configuration_on_the_page_is_valid(tmp_path):
 def test_the_table_of_tasks_is_complete():
     named = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "tasks.md").read_text(), re.MULTILINE)
     assert set(named) == set(TASKS)
+
+
+def test_the_randomisation_on_the_page_is_valid_and_its_table_complete():
+    (text,) = blocks("docs/sim_to_real.md", "yaml")
+    assert len(Randomization(yaml.safe_load(text), load_robot("go2")).settings) == 8
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", (ROOT / "docs" / "sim_to_real.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"\w+", " ".join(rows))) == set(TERMS)
 
 
 def test_the_task_on_the_page_runs():

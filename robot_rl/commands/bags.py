@@ -7,8 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from robot_rl.commands.output import duration, relative, table
-from robot_rl.make import open_bag
+import numpy as np
+
+from robot_rl.commands.output import duration, relative, say, table
+from robot_rl.make import bag_timing, open_bag
+from robot_rl.training.files import replace_file
 
 
 def is_bag(path: Path) -> bool:
@@ -50,6 +53,18 @@ def bag_content(path: Path) -> dict[str, Any]:
             for episode in bag.episodes()
         ],
     }
+
+
+def write_timing(path: Path, to: str) -> None:
+    """Writes the timing log of a bag, and says what is in it."""
+    timing = bag_timing(open_bag(path))
+    replace_file(Path(to), timing.trace.to_csv().encode())
+    period, age = (1e3 * values for values in (timing.trace.period, timing.trace.state_age))
+    clock = "" if timing.same_clock else " beyond the least one (the robot's clock is another)"
+    say(
+        f"{relative(to)}: {len(period):,} ticks, period p50 {np.median(period):.2f}, max {period.max():.2f} ms, "
+        f"age of the state p50 {np.median(age):.2f}, max {age.max():.2f} ms{clock}"
+    )
 
 
 def describe_bag(found: dict[str, Any]) -> str:

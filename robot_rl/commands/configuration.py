@@ -10,6 +10,7 @@ In a file:
     robots: 1
     seed: 0
     on: mujoco
+    randomize: mild
 
 The resolved form has every setting in it. It is saved as the run's config.json, and `--config` reads that too.
 """
@@ -30,6 +31,7 @@ from robot_rl.make import (
     SIMULATORS,
     algorithm_of,
     is_suite_task,
+    load_randomization,
     make_env,
     make_learner,
     make_suite_env,
@@ -46,11 +48,12 @@ from robot_rl.task import Task
 
 if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
+    from robot_rl.make import Randomization
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
-KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", "on", "ros", "real_time", *ALGORITHMS)
+KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", "on", "ros", "real_time", "randomize", *ALGORITHMS)
 SECTIONS = ("task", "trainer", "ros", "real_time", *ALGORITHMS)
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
@@ -78,6 +81,8 @@ class TrainingConfig:
     """Of `RosSettings`; empty where the robot lives elsewhere."""
     real_time: Mapping[str, Any] = field(default_factory=dict)
     """Of `RealTimeSettings`; empty where time waits for the learner."""
+    randomize: Mapping[str, Any] | None = None
+    """Terms of randomisation with their settings, whole, so that a run depends on no other file; None for none."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
@@ -91,7 +96,8 @@ class TrainingConfig:
             "trainer": dict(self.trainer),
             "seed": self.seed,
         }
-        return found | {name: dict(values) for name in ("ros", "real_time") if (values := getattr(self, name))}
+        others = ("ros", "real_time", "randomize")
+        return found | {name: dict(values) for name in others if (values := getattr(self, name))}
 
     @property
     def title(self) -> str:
@@ -133,9 +139,22 @@ class TrainingConfig:
         """The environment to train on the robot in, or on several in step."""
         seconds = self.trainer["episode_seconds"]
         if self.robots != 1:
-            return make_vector_env(self.spec(), task, self.robots, backend=self.engine, time_limit=seconds)
+            return make_vector_env(
+                self.spec(),
+                task,
+                self.robots,
+                backend=self.engine,
+                time_limit=seconds,
+                randomization=self.randomization(),
+            )
         ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
-        return make_env(self.spec(), task, backend=self.on, ros=ros, time_limit=seconds)
+        return make_env(
+            self.spec(), task, backend=self.on, ros=ros, time_limit=seconds, randomization=self.randomization()
+        )
+
+    def randomization(self) -> Randomization | None:
+        """What differs from episode to episode of training."""
+        return load_randomization(self.randomize, self.spec()) if self.randomize else None
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -214,11 +233,20 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
         task=name,
         task_settings=chosen,
         robot_digest=values.get("robot_digest", spec.digest),
+        randomize=_randomize(values, where, spec),
         **learning,
         **_place(values, where, learning["robots"]),
     )
     config.make_task()
     return config
+
+
+def _randomize(values: Mapping[str, Any], where: str, spec: RobotSpec) -> Mapping[str, Any] | None:
+    """The terms of `randomize`, whole."""
+    given, on = values.get("randomize"), values.get("on", SIMULATORS[0])
+    if given and on != "mujoco":
+        raise ConfigurationError(f"{where}.randomize: for robots simulated by MuJoCo, this one is on {on!r}")
+    return load_randomization(given, spec).settings if given else None
 
 
 def _resolve_suite(name: str, settings: Mapping[str, Any], values: Mapping[str, Any], where: str) -> TrainingConfig:
@@ -231,7 +259,7 @@ def _resolve_suite(name: str, settings: Mapping[str, Any], values: Mapping[str, 
         raise ConfigurationError(f"{where}.robot: {name} brings its own body; leave the robot out")
     if values.get("on", SIMULATORS[0]) != SIMULATORS[0]:
         raise ConfigurationError(f"{where}.on: {name} exists in {SIMULATORS[0]} only, got {values['on']!r}")
-    for key in ("ros", "real_time"):
+    for key in ("ros", "real_time", "randomize"):
         if values.get(key):
             raise ConfigurationError(f"{where}: settings of {key!r} do not apply to {name}")
     learning = _learning(values, where)

@@ -17,7 +17,7 @@ from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import PolicyFile, find_policy, is_run
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
-from robot_rl.make import SIMULATORS, make_env, make_task
+from robot_rl.make import SIMULATORS, load_randomization, make_env, make_task
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot
 from robot_rl.task import Task
 
@@ -32,12 +32,13 @@ def run(arguments: Sequence[str]) -> int:
         return evaluate_command(values)
     file = find_policy(values.policy)
     contract = read_contract(file.path)
-    spec = _robot(values.robot, contract, file)
-    task = _task(contract, spec)
+    spec = policy_robot(values.robot, contract, file)
+    task = policy_task(contract, spec)
     policy = load_policy(file.path, robot=spec, layout=task.layout)
     _set_weights(policy, values.weights)
     engine = values.sim or _engine(file)
-    env = make_env(spec, task, backend=engine, time_limit=values.seconds)
+    varied = load_randomization(values.randomize, spec) if values.randomize else None
+    env = make_env(spec, task, backend=engine, randomization=varied, time_limit=values.seconds)
     act = actor(policy)
     say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name} in {engine}")
     result = evaluate(env, act, values.episodes, values.seed, values.goal)
@@ -54,6 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         "file": relative(file.path),
         "robot": spec.name,
         "task": task.name,
+        "randomize": varied.settings if varied else None,
         "sim": engine,
         **result.to_dict(),
         "video": video,
@@ -108,6 +110,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="of a composed policy's skills, sum 1 [the file's]"
     )
+    parser.add_argument("--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs [none]")
     parser.add_argument("--video", metavar="FILE.mp4", help="film one more episode")
     add_json(parser)
     return parser
@@ -121,7 +124,8 @@ def _set_weights(policy: Policy, weights: list[float] | None) -> None:
     policy.weights = np.array(weights)
 
 
-def _robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec:
+def policy_robot(given: str | None, contract: Contract, file: PolicyFile) -> RobotSpec:
+    """The robot of a policy file: the one that was given, that of its run, or the built-in one of that name."""
     if given is not None:
         return load_robot(given)
     if file.run is not None:
@@ -154,7 +158,8 @@ def _engine(file: PolicyFile) -> str:
     return saved_engine(file.run)
 
 
-def _task(contract: Contract, spec: RobotSpec) -> Task:
+def policy_task(contract: Contract, spec: RobotSpec) -> Task:
+    """The task that a policy file was trained for; raises PolicyError where it does not suit the robot."""
     settings: dict[str, Any] = dict(contract.task.settings)
     try:
         return make_task(contract.task.name, spec, settings)

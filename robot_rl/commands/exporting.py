@@ -45,6 +45,8 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
         "seed": config.seed,
         "command": saved_command(run),
     }
+    if config.randomize:
+        training["randomize"] = dict(config.randomize)
     latest = own["latest"]
     for name in ("training/return", "evaluation/return"):
         if latest.get(name) is not None:

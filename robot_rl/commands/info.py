@@ -9,17 +9,18 @@ from typing import Any
 
 from policies.contract import read_contract
 from policies.description import describe
-from robot_rl.commands.bags import bag_content, describe_bag, is_bag
+from robot_rl.commands.bags import bag_content, describe_bag, is_bag, write_timing
 from robot_rl.commands.flags import Parser, add_json
 from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, find_policy, is_run
-from robot_rl.errors import StorageError
+from robot_rl.errors import ConfigurationError, StorageError
 
 
 def run(arguments: Sequence[str]) -> int:
     """Prints a page about it."""
     parser = Parser("info", "Say what a run, a policy file or a bag is.")
     parser.add_argument("what", help="run folder, ONNX file, name of a shipped policy, bag folder or MCAP file")
+    parser.add_argument("--timing", metavar="FILE.csv", help="of a bag: write its control loop's timing log")
     add_json(parser)
     values = parser.parse(arguments)
     path = Path(values.what)
@@ -30,7 +31,11 @@ def run(arguments: Sequence[str]) -> int:
         else:
             print(_describe_run(found))
         return 0
+    if values.timing and not is_bag(path):
+        raise ConfigurationError(f"--timing: {values.what} is no bag")
     if is_bag(path):
+        if values.timing:
+            write_timing(path, values.timing)
         content = bag_content(path)
         if values.json:
             print_json(content)

@@ -21,6 +21,8 @@ from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings, TrainingResult
 
 TIMING = "timing.json"
+TIMING_LOG = "timing.csv"
+"""Every tick, as randomisation takes it."""
 """How punctual the control loop was, in the run's folder."""
 _DISCOVERY = 2.0
 """s until a simulator, where there is one, has made itself known."""
@@ -101,6 +103,7 @@ def _report(run: Run, timing: Any) -> None:
         return
     summary = {"ticks": timing.ticks, "overruns": timing.overruns, "seconds": timing.summary()}
     replace_file(run.path / TIMING, to_json(summary))
+    replace_file(run.path / TIMING_LOG, timing.trace().to_csv().encode())
     period = summary["seconds"]["period"]
     say(
         f"{timing.ticks:,} ticks, {timing.overruns} of them late by a period or more; "

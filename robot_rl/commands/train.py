@@ -107,6 +107,9 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--seed", type=_lenient(brief, whole_number(0)), help="of everything random [0]")
     parser.add_argument("--robots", type=_lenient(brief, whole_number(1)), help="copies simulated in step [1]")
     parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
+    parser.add_argument(
+        "--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs in every episode [none]"
+    )
     parser.add_argument("--sim", choices=SIMULATORS, help="the same for a simulated robot: the engine [mujoco]")
     parser.add_argument("--namespace", metavar="NAME", help="over ROS: before all relative topic names")
     parser.add_argument(
@@ -161,6 +164,7 @@ def _given(values: Any) -> dict[str, Any]:
     if None not in (values.on, values.sim) and values.on != values.sim:
         raise ConfigurationError(f"--on {values.on} and --sim {values.sim} contradict each other; give one of them")
     given |= {
+        "randomize": values.randomize,
         "on": values.on or values.sim,
         "task": {"name": values.task},
         "trainer": {"total_steps": values.steps},

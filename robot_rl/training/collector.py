@@ -47,6 +47,8 @@ class Episode:
     terminated: bool = False
     reward_terms: dict[str, float] = field(default_factory=dict)
     safety: dict[str, float] = field(default_factory=dict)
+    randomization: dict[str, float] = field(default_factory=dict)
+    """What was drawn for this episode, by name; empty for a robot that is always the same."""
 
     def metrics(self) -> dict[str, float]:
         """Return, length, mean of every reward term per step, and every safety count of the episode."""
@@ -207,6 +209,12 @@ class Collector:
             self._add_terms(episode.safety, last.get("safety"), index)
             if ended[index]:
                 episode.terminated = bool(terminated[index])
+                drawn = last.get("randomization") or {}
+                episode.randomization = {
+                    name: float(value[index] if self.is_vector else value)
+                    for name, value in drawn.items()
+                    if not name.startswith("_")
+                }
                 self.finished.append(episode)
                 self._episodes[index] = Episode()
 

@@ -23,6 +23,7 @@ class Run:
         config.json       resolved settings
         command.json      command line, versions, time of the start
         metrics.jsonl     one line per logged step
+        episodes.jsonl    one line per episode of a randomised robot: how it went, and what was drawn for it
         tensorboard/      the same for TensorBoard
         checkpoints/      see `robot_rl.training.checkpoint`
         replay/           segments of transitions
@@ -112,6 +113,11 @@ class Run:
     def tensorboard(self) -> Path:
         """Folder of the TensorBoard files."""
         return self.path / "tensorboard"
+
+    @property
+    def episodes(self) -> Path:
+        """The record of the episodes of a randomised robot."""
+        return self.path / "episodes.jsonl"
 
     @property
     def metrics(self) -> Path:

@@ -179,6 +179,8 @@ class Trainer:
         self._wall_time = 0.0
         self._episodes: list[Episode] = []
         self._latest: dict[str, float] = {}
+        self._episode_log: MetricsLog | None = None
+        self._episodes_size = 0
 
     def train(self) -> TrainingResult:
         """Runs the loop to its end or to the first signal."""
@@ -204,8 +206,9 @@ class Trainer:
             raise
         finally:
             progress.close()
-            if log is not None:
-                log.close()
+            for one in (log, self._episode_log):
+                if one is not None:
+                    one.close()
         return TrainingResult(
             self.step, self.updates, self.step < self.settings.total_steps, self._wall_time, dict(self._latest)
         )
@@ -260,7 +263,17 @@ class Trainer:
         rows = collector.step(action)
         self.replay.add(rows.observation, rows.action, rows.reward, rows.next_observation, rows.terminated)
         self.step += len(rows.reward)
-        self._episodes += collector.take_finished()
+        self._note(collector.take_finished())
+
+    def _note(self, episodes: list[Episode]) -> None:
+        """Takes finished episodes in; those of a randomised robot are kept one by one."""
+        self._episodes += episodes
+        for episode in episodes:
+            if episode.randomization and self.run is not None:
+                if self._episode_log is None:
+                    self._episode_log = MetricsLog(self.run.episodes, size=self._episodes_size)
+                drawn = {f"randomization/{name}": value for name, value in episode.randomization.items()}
+                self._episode_log.write(self.step, {**episode.metrics(), **drawn})
 
     def _update(self, metrics: bool) -> dict[str, float]:
         """The updates that are due; metrics of the last one if asked."""
@@ -305,6 +318,7 @@ class Trainer:
                 "updates": self.updates,
                 "wall_time": self._wall_time,
                 "metrics_size": log.sync(),
+                "episodes_size": self._episodes_size if self._episode_log is None else self._episode_log.sync(),
                 "latest": self._latest,
                 "episodes": [vars(episode) for episode in self._episodes],
                 "actions": self._actions.bit_generator.state,
@@ -336,6 +350,7 @@ class Trainer:
         self._wall_time = own["wall_time"]
         self._latest = own["latest"]
         self._episodes = [Episode(**values) for values in own["episodes"]]
+        self._episodes_size = own.get("episodes_size", 0)
         self._actions.bit_generator.state = own["actions"]
         self.learner.load_state(saved.part("learner"))
         self.replay.load_from(self.run.replay, saved.part("replay"))
