@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from robot_rl.commands.exporting import export_run
 from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.commands.real_time import train_robot
+from robot_rl.env import RobotEnv
+from robot_rl.errors import ConfigurationError
 from robot_rl.evaluation import Evaluation, evaluate
 from robot_rl.make import make_env, make_vector_env
 from robot_rl.settings import from_mapping
@@ -25,6 +28,7 @@ from robot_rl.training.files import replace_file, to_json
 from robot_rl.training.metrics import plot_learning_curve
 from robot_rl.training.run import Run, run_name
 from robot_rl.training.trainer import TrainerSettings, TrainingResult, train
+from robot_rl.training.worker_trainer import train_with_workers, workers_of
 
 CURVE = Path("plots") / "learning_curve.png"
 EVALUATION = "evaluation.json"
@@ -99,13 +103,25 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
     if config.real_time:
         return train_robot(run, config, settings, task, yes)
     learner = config.make_learner()
-    env = config.make_env(task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
     evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
+    if workers_of(learner):
+        if config.robots != 1 or config.on != "mujoco":
+            raise ConfigurationError(
+                f"{config.algorithm}: each of its {workers_of(learner)} workers simulates one robot of its own; got "
+                f"robots: {config.robots}, on: {config.on}. Without workers ({config.algorithm}.workers 0) any will do"
+            )
+        return train_with_workers(partial(_env_of, config), config.make_learner, settings, run, evaluation)
+    env = config.make_env(task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
     try:
         return train(env, learner, settings, run, evaluation)
     finally:
         env.close()
+
+
+def _env_of(config: TrainingConfig) -> RobotEnv:
+    """The environment of one worker; a function of a module, since other processes are given it."""
+    return config.make_env(config.make_task())
 
 
 def last_figures(result: RunResult) -> list[tuple[str, str]]:

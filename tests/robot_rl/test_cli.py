@@ -74,11 +74,11 @@ def test_every_algorithm_trains_resumes_and_leaves_a_policy_file(algorithm, tmp_
     folder = tmp_path / "run"
     flags = [flag.replace("--sac.", f"--{algorithm}.") for flag in TINY]
     command = ["train", "stand", "--robot", "go2", "--steps", "130", "--algorithm", algorithm, "--out", str(folder)]
-    assert main([*command, *flags, f"--{algorithm}.critics", "1"]) == 0
+    assert main([*command, *flags, f"--{algorithm}.discount", "0.9"]) == 0
     assert main(["train", "--resume", str(folder), "--steps", "150"]) == 0
     contract = printed_json(capsys, "info", folder / "policy.onnx")
     assert contract["algorithm"] == algorithm
-    assert contract["settings"]["critics"] == 1
+    assert contract["settings"]["discount"] == 0.9
     assert contract["training"]["steps"] == 150
     assert contract["network"]["sizes"][1:3] == [16, 16]
     assert printed_json(capsys, "evaluate", folder, "--episodes", "1")["episodes"] == 1
@@ -185,8 +185,19 @@ def test_recipes_are_valid(capsys):
     from robot_rl.commands.configuration import RECIPES, layered, read_file, resolve
 
     for path in RECIPES.glob("*.yaml"):
-        task, robot = path.stem.split("-")
-        resolve(layered(read_file(path), {"task": {"name": task}, "robot": robot}), path.name)
+        task, robot, *algorithm = path.stem.split("-")
+        values = read_file(path)
+        assert algorithm in ([], [values["algorithm"]])
+        resolve(layered(values, {"task": {"name": task}, "robot": robot}), path.name)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "soft_q"])
+def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
+    from robot_rl.commands.configuration import recipe
+
+    recommended, other = recipe("walk", "go2"), recipe("walk", "go2", algorithm)
+    assert recipe("walk", "go2", "sac") == recommended
+    assert other == {"trainer": recommended["trainer"]}
 
 
 # -- what a person can get wrong --------------------------------------------------------------------------------------
@@ -197,7 +208,7 @@ MISTAKES = {
     "no command of that name": (("tarin",), ["tarin", "train, evaluate"]),
     "unknown task": (("train", "wakl", "--robot", "go2"), ["wakl", "walk, stand"]),
     "unknown robot": (("train", "walk", "--robot", "go3"), ["go3", "go2"]),
-    "unknown algorithm": ((*WALK, "--algorithm", "ppo"), ["ppo", "sac"]),
+    "unknown algorithm": ((*WALK, "--algorithm", "pop"), ["pop", "sac"]),
     "unknown policy": (("evaluate", "go9-walk"), ["go9-walk", "run folder"]),
     "no such file": (("evaluate", "absent/policy.onnx"), ["absent/policy.onnx"]),
     "no such robot file": (("train", "walk", "--robot", "absent.yaml"), ["absent.yaml", "No such file"]),
