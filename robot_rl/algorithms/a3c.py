@@ -113,9 +113,9 @@ class A3C(OnPolicy):
         return {}
 
     def _fit_critic(self, observation: Tensor, target: Tensor) -> float:
-        loss = value_loss(self.critic, observation, target)
         with self.home.lock:
             self.home.critic.rescale(target)
+        loss = value_loss(self.critic, observation, target)
         self._descend("critic", loss)
         return loss.item()
 

@@ -62,17 +62,15 @@ class ACKTRSettings(OnPolicySettings):
         )
 
 
-def trust_region_rate(direction: Sequence[Tensor], gradient: Sequence[Tensor], limit: float, greatest: float) -> float:
-    """eta = min(eta_max, sqrt(2 delta / d' F d)), where d = F^-1 g, so that d' F d = d' g.
+def trust_region_rate(curvature: float, limit: float, greatest: float) -> float:
+    """eta = min(eta_max, sqrt(2 delta / d' F d)).
 
     Args:
-        direction: d, in parts.
-        gradient: g, in the same parts.
+        curvature: d' F d of the direction d.
         limit: delta.
         greatest: eta_max.
     Source: section 3.3.
     """
-    curvature = sum(float((d * g).sum()) for d, g in zip(direction, gradient, strict=True))
     return min(greatest, (2.0 * limit / curvature) ** 0.5) if curvature > 0 else 0.0
 
 
@@ -90,6 +88,13 @@ def next_rate(rate: float, kl: float, target: float) -> float:
     if kl < 0.5 * target:
         return rate * 1.5
     return rate
+
+
+@torch.no_grad()
+def move(parameters: Sequence[Tensor], direction: Sequence[Tensor], rate: float) -> None:
+    """theta <- theta + eta d."""
+    for parameter, part in zip(parameters, direction, strict=True):
+        parameter.add_(part, alpha=rate)
 
 
 class ACKTR(OnPolicy):
@@ -116,7 +121,7 @@ class ACKTR(OnPolicy):
             "actor": KroneckerFactors(self.actor, settings.decay, settings.damping),
             "critic": KroneckerFactors(self.critic, settings.decay, settings.damping),
         }
-        self._velocity = {
+        self._directions = {
             "actor": [torch.zeros_like(p.detach()) for p in [*self._actor_layers, self.actor.log_std]],
             "critic": [torch.zeros_like(p.detach()) for p in self._critic_layers],
         }
@@ -136,9 +141,11 @@ class ACKTR(OnPolicy):
         factors = self._factors["actor"]
         factors.observe(inputs, torch.autograd.grad(log_prob.sum(), outputs))
         # The Fisher block of log std is 2 I, exactly.
-        direction = [*factors.precondition(gradient[:-1]), gradient[-1] / (2.0 + settings.damping)]
-        rate = trust_region_rate(direction, gradient, settings.kl_target, float(self.rate))
-        self._step(parameters, direction, rate, self._velocity["actor"])
+        spread = 2.0 + settings.damping
+        direction = self._averaged("actor", [*factors.precondition(gradient[:-1]), gradient[-1] / spread])
+        curvature = factors.curvature(direction[:-1]) + spread * float(direction[-1].square().sum())
+        rate = trust_region_rate(curvature, settings.kl_target, float(self.rate))
+        move(parameters, direction, rate)
 
         with torch.no_grad():
             kl = gaussian_kl(samples.old_mean, samples.old_log_std, *self.actor(samples.observation)).mean().item()
@@ -158,20 +165,18 @@ class ACKTR(OnPolicy):
             # log N(draw; V, 1) with draw = V + noise has the gradient `noise` at V.
             slope = torch.autograd.grad((outputs[-1] * self._normal(outputs[-1])).sum(), outputs)
             factors.observe(inputs, slope)
-            direction = factors.precondition(gradient)
-            rate = trust_region_rate(direction, gradient, settings.critic_limit, settings.critic_learning_rate)
-            self._step(self._critic_layers, direction, rate, self._velocity["critic"])
+            direction = self._averaged("critic", factors.precondition(gradient))
+            curvature = factors.curvature(direction)
+            rate = trust_region_rate(curvature, settings.critic_limit, settings.critic_learning_rate)
+            move(self._critic_layers, direction, rate)
         assert before is not None
         return before
 
-    @torch.no_grad()
-    def _step(
-        self, parameters: Sequence[Tensor], direction: Sequence[Tensor], rate: float, velocity: list[Tensor]
-    ) -> None:
-        """v <- m v + (1 - m) eta d;  theta <- theta + v."""
-        for parameter, part, moving in zip(parameters, direction, velocity, strict=True):
-            moving.mul_(self.settings.momentum).add_(part, alpha=(1.0 - self.settings.momentum) * rate)
-            parameter += moving
+    def _averaged(self, part: str, direction: Sequence[Tensor]) -> list[Tensor]:
+        """d <- m d + (1 - m) F^-1 g, and all of it goes through the trust region, not the newest share alone."""
+        for average, new in zip(self._directions[part], direction, strict=True):
+            average.lerp_(new, 1.0 - self.settings.momentum)
+        return self._directions[part]
 
     def _normal(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self._generator)
@@ -183,5 +188,5 @@ class ACKTR(OnPolicy):
         named = {**super()._single_tensors(), "rate": self.rate}
         for part in ("actor", "critic"):
             named |= {f"factors/{part}/{name}": tensor for name, tensor in self._factors[part].tensors.items()}
-            named |= {f"velocity/{part}/{index}": tensor for index, tensor in enumerate(self._velocity[part])}
+            named |= {f"direction/{part}/{index}": tensor for index, tensor in enumerate(self._directions[part])}
         return named

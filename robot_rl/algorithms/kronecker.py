@@ -57,8 +57,8 @@ def separated(matrices: Sequence[Tensor]) -> list[Tensor]:
     return [part for matrix in matrices for part in (matrix[:, :-1], matrix[:, -1])]
 
 
-def damped_inverses(a: Tensor, s: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-    """Inverses of A + pi sqrt(damping) I and S + sqrt(damping) / pi I, whose product is near A (x) S + damping I.
+def damped(a: Tensor, s: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+    """A + pi sqrt(damping) I and S + sqrt(damping) / pi I, whose product is near A (x) S + damping I.
 
     Args:
         a: A, (I, I).
@@ -72,11 +72,16 @@ def damped_inverses(a: Tensor, s: Tensor, damping: float) -> tuple[Tensor, Tenso
     balance = ((a.diagonal().mean() + 1e-12) / (s.diagonal().mean() + 1e-12)).sqrt()
     root = damping**0.5
 
-    def inverse(matrix: Tensor, addition: Tensor) -> Tensor:
-        raised = matrix + addition * torch.eye(len(matrix), dtype=matrix.dtype)
-        return torch.cholesky_inverse(torch.linalg.cholesky(raised))
+    def raised(matrix: Tensor, addition: Tensor) -> Tensor:
+        return matrix + addition * torch.eye(len(matrix), dtype=matrix.dtype)
 
-    return inverse(a, root * balance), inverse(s, root / balance)
+    return raised(a, root * balance), raised(s, root / balance)
+
+
+def solve(a: Tensor, s: Tensor, gradient: Tensor) -> Tensor:
+    """S^-1 dW A^-1, (J, I), for dW (J, I) and factors that are positive definite."""
+    left = torch.cholesky_solve(gradient, torch.linalg.cholesky(s))  # S^-1 dW
+    return torch.cholesky_solve(left.T, torch.linalg.cholesky(a)).T
 
 
 class KroneckerFactors:
@@ -92,7 +97,7 @@ class KroneckerFactors:
         Args:
             network: with `hidden` and `head`.
             decay: share of the past that stays at an update.
-            damping: see `damped_inverses`.
+            damping: see `damped`.
         """
         self.decay = decay
         self.damping = damping
@@ -121,9 +126,14 @@ class KroneckerFactors:
 
     @torch.no_grad()
     def precondition(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        """F^-1 g: S^-1 dW A^-1 of every layer, for gradients of weight and bias in turn; in the same shapes."""
-        solved = []
-        for a, s, gradient in zip(self._inputs, self._gradients, joined(gradients), strict=True):
-            a_inverse, s_inverse = damped_inverses(a, s, self.damping)
-            solved.append(s_inverse @ gradient @ a_inverse)
-        return separated(solved)
+        """F^-1 g, damped: S^-1 dW A^-1 of every layer, for gradients of weight and bias in turn; in the same shapes."""
+        return separated([solve(a, s, g) for a, s, g in zip(*self._damped(), joined(gradients), strict=True)])
+
+    @torch.no_grad()
+    def curvature(self, step: Sequence[Tensor]) -> float:
+        """d' F d, damped: the sum of tr(D' S D A) over the layers, for steps of weight and bias in turn."""
+        return sum(float((d * (s @ d @ a)).sum()) for a, s, d in zip(*self._damped(), joined(step), strict=True))
+
+    def _damped(self) -> tuple[list[Tensor], list[Tensor]]:
+        pairs = [damped(a, s, self.damping) for a, s in zip(self._inputs, self._gradients, strict=True)]
+        return [a for a, _ in pairs], [s for _, s in pairs]
