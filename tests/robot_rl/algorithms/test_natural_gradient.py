@@ -153,7 +153,7 @@ def test_the_natural_step_is_the_same_policy_change_in_other_parameters():
     assert (plain - plain_too).abs().max() > 0.1 * plain.abs().max()
 
 
-# -- Kronecker factors ----------------------------------------------------------------------------------------------------
+# -- Kronecker factors -------------------------------------------------------------------------------------------------
 
 
 def test_kronecker_factors_are_the_fisher_block_where_inputs_and_gradients_are_independent():

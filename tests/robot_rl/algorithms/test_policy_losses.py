@@ -39,7 +39,7 @@ def random_steps(count: int = 60, environments: int = 3, seed: int = 0) -> Steps
     )
 
 
-# -- densities ------------------------------------------------------------------------------------------------------------
+# -- densities ---------------------------------------------------------------------------------------------------------
 
 
 def test_gaussian_kl_and_entropy_are_those_of_torch():
@@ -61,7 +61,7 @@ def test_ratios_are_the_same_for_the_action_as_for_what_is_under_its_tanh():
     torch.testing.assert_close(under, over, rtol=1e-4, atol=1e-4)
 
 
-# -- advantage ------------------------------------------------------------------------------------------------------------
+# -- advantage ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("discount", "trace"), [(0.9, 0.7), (0.99, 0.0), (0.99, 1.0), (0.0, 0.5)])
@@ -111,7 +111,7 @@ def test_a_rollout_that_was_cut_does_not_reach_into_the_next_episode():
     assert len(rollout) == len(rollout.steps()) == 12
 
 
-# -- gradients of losses --------------------------------------------------------------------------------------------------
+# -- gradients of losses -----------------------------------------------------------------------------------------------
 
 
 LOSSES: dict[str, tuple[type[OnPolicy], object, str]] = {
@@ -187,7 +187,7 @@ def test_the_clip_takes_away_what_a_ratio_outside_could_gain_and_nothing_else():
     assert (torch.autograd.grad(loss, log_prob)[0] == 0).tolist() == [True, False, False, True, False]
 
 
-# -- rules ----------------------------------------------------------------------------------------------------------------
+# -- rules -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_acktr_moves_its_policy_by_about_the_kl_that_it_aims_at():
     assert 0.001 < np.mean(divergences[20:]) < 0.004
 
 
-# -- critics --------------------------------------------------------------------------------------------------------------
+# -- critics -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_unit_of_the_critic_follows_its_targets_and_changes_no_value():
