@@ -144,7 +144,10 @@ def work(
 
 
 def _end_with_parent() -> None:
-    """Asks Linux to kill this process when its parent dies: one that waits for a lock does not see a closed pipe."""
+    """Asks Linux to kill this process when its parent dies: one that waits for a lock does not see a closed pipe.
+
+    The parent is the server that forks the workers, which ends with the trainer.
+    """
     if sys.platform.startswith("linux"):
         pr_set_pdeathsig, sigkill = 1, 9
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill)

@@ -90,7 +90,9 @@ class Workers:
             seed: of the run.
         """
         self.observation_size, self.action_size = learner.observation_size, learner.action_size
-        context = torch.multiprocessing.get_context("spawn")
+        # Forks of a process that has loaded torch and nothing else: each would take seconds to load it by itself.
+        context = torch.multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["robot_rl.training.worker"])
         self.steps = context.Value("q", 0)
         self._stop = context.Event()
         # Kept: a semaphore that nobody here holds any more is gone before a worker has found it.

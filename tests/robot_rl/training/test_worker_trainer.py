@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -73,8 +74,9 @@ class Impatient(Slope):
 
     def step(self, action):
         Impatient.steps += 1
-        if Impatient.steps == 33:
-            os.kill(os.getppid(), signal.SIGINT)
+        parent = multiprocessing.parent_process()
+        if Impatient.steps == 33 and parent is not None:
+            os.kill(parent.pid, signal.SIGINT)
         return super().step(action)
 
 
@@ -106,8 +108,10 @@ def last_state(run: Run) -> dict[str, np.ndarray]:
     return {**{name: tensor.numpy() for name, tensor in saved.tensors.items()}, **saved.arrays}
 
 
-def children() -> set[int]:
-    return {int(line) for line in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+def descendants(process: int | None = None) -> set[int]:
+    process = process or os.getpid()
+    children = {int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+    return children.union(*(descendants(child) for child in children))
 
 
 def test_a_run_with_one_worker_that_was_stopped_ends_bit_for_bit_like_one_that_was_not(tmp_path: Path):
@@ -128,7 +132,7 @@ def test_a_run_with_one_worker_that_was_stopped_ends_bit_for_bit_like_one_that_w
 
 
 def test_several_workers_move_the_same_parameters_and_leave_nobody_behind(tmp_path: Path):
-    before, running = make_learner().state().tensors, children()
+    before, running = make_learner().state().tensors, descendants()
     run = Run.create(tmp_path / "run", {})
     result = train_with_workers(Slope, workers(2), dataclasses.replace(TRAINER, total_steps=400), run)
     assert 400 <= result.steps < 400 + 2 * SETTINGS.steps
@@ -144,8 +148,8 @@ def test_several_workers_move_the_same_parameters_and_leave_nobody_behind(tmp_pa
     assert not np.array_equal(*generators)
     with pytest.raises(StorageError, match="1 workers"):
         train_with_workers(Slope, make_learner, dataclasses.replace(TRAINER, total_steps=500), run)
-    # What is left is Python's own tracker of shared memory, which serves all later processes.
-    assert len(children() - running) <= 1
+    # What is left are Python's own tracker of shared memory and the server that forks, for all later workers.
+    assert len(descendants() - running) <= 2
 
 
 def test_ctrl_c_stops_the_workers_after_a_whole_rollout_and_keeps_everything(tmp_path: Path):
@@ -159,10 +163,10 @@ def test_ctrl_c_stops_the_workers_after_a_whole_rollout_and_keeps_everything(tmp
 
 
 def test_a_worker_that_is_killed_ends_training_and_the_other_workers():
-    running = children()
+    running = descendants()
     with pytest.raises(LearnerEnded, match=r"worker \d has died, exit code -9"):
         train_with_workers(Mortal, workers(2), TRAINER)
-    assert len(children() - running) <= 1
+    assert len(descendants() - running) <= 2
 
 
 def test_what_goes_wrong_in_a_worker_is_said_with_its_own_exit_code():
