@@ -85,6 +85,26 @@ class Value(nn.Module):
         return self.head(x).squeeze(-1)
 
 
+class ActionValues(nn.Module):
+    """Maps a normalised observation to the Q of each of finitely many actions."""
+
+    def __init__(
+        self, observation_size: int, actions: int, hidden_sizes: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Draws the weights from `generator`; `hidden_sizes` are the widths of the ReLU layers."""
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([observation_size, *hidden_sizes]))
+        self.head = nn.Linear(hidden_sizes[-1], actions)
+        draw_weights([*self.hidden, self.head], generator)
+
+    def forward(self, normalized_observation: Tensor) -> Tensor:
+        """Q(s, .), (..., A), for observations (..., O)."""
+        x = normalized_observation
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return self.head(x)
+
+
 class Sampler(nn.Module):
     """Maps a normalised observation and noise to a pre-tanh action: u = f(noise; s), whose density may have any shape.
 
