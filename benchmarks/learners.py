@@ -4,12 +4,12 @@
     python benchmarks/learners.py --algorithm ppo td3 --out learners
     python benchmarks/learners.py --table --out learners
 
-Every learner gets the settings that `robot-rl train walk --robot go2 --algorithm NAME` would give it, copies of the
-robot in step included, and one run that ends after `--steps` steps or `--minutes` minutes, whichever is later: at equal
-steps and at equal time the returns are read off its curve, each time the last evaluation that was not after it. A run
-that was cut short goes on from its last checkpoint; one that is finished is not run again. Learners run one after
-another, so do not let anything else run beside them: time is part of what is measured. Time spent on evaluations counts
-for none.
+Every learner gets the settings that `robot-rl train walk --robot go2 --algorithm NAME` would give it, the number of
+robots in step included, and one run that ends after `--steps` steps or `--minutes` minutes, whichever is later: at
+equal steps and at equal time the returns are read off its curve, each time the last evaluation that was not after it.
+A run that was cut short goes on from its last checkpoint; one that is finished is not run again. Learners run one
+after another, so do not let anything else run beside them: time is part of what is measured. Evaluations cost none of
+it; starting the workers of A3C does.
 
 Writes OUT/learners.json, OUT/learners.md (the table) and OUT/learners.png (both curves).
 """
@@ -31,9 +31,9 @@ from robot_rl.commands.configuration import TrainingConfig, layered, recipe, res
 from robot_rl.env import RobotEnv
 from robot_rl.make import ALGORITHMS, make_env, make_vector_env
 from robot_rl.settings import from_mapping
+from robot_rl.training.checkpoint import latest_checkpoint, load_values
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
-from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run, versions
 from robot_rl.training.trainer import TrainerSettings, train
 from robot_rl.training.worker_trainer import train_with_workers, workers_of
@@ -83,7 +83,12 @@ def run_one(algorithm: str, seed: int, steps: int, seconds: float, evaluations: 
     settings = from_mapping(TrainerSettings, config.trainer, "trainer")
     run = Run.open(folder) if folder.exists() else Run.create(folder, config.to_dict())
     curve_file = folder / "curve.json"
+    place = latest_checkpoint(run.checkpoints)
+    saved = load_values(place)["trainer/step"] if place else 0
     curve = json.loads(curve_file.read_text()) if curve_file.exists() else []
+    enough = bool(curve) and curve[-1]["steps"] >= steps and curve[-1]["seconds"] >= seconds
+    if not enough:
+        curve = [point for point in curve if point["steps"] <= saved]  # what came after is made again
     before = curve[-1]["seconds"] if curve else 0.0
     inner = deterministic_evaluation(
         lambda: make_env(config.spec(), config.make_task()), settings.evaluation_episodes
@@ -100,7 +105,7 @@ def run_one(algorithm: str, seed: int, steps: int, seconds: float, evaluations: 
         clock.start()
         return found
 
-    if not (curve and curve[-1]["steps"] >= steps and curve[-1]["seconds"] >= seconds):
+    if not enough:
         clock.start()
         try:
             _train(config, settings, run, evaluate)

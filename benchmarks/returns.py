@@ -4,7 +4,7 @@
     python benchmarks/returns.py --algorithm ppo --steps 1000000 --out ppo.jsonl
     python benchmarks/returns.py --table --out results.jsonl ppo.jsonl
 
-Every pair of environment and seed is one run of 100,000 steps (`--steps`), one after another; one line of JSON each goes to the
+Every pair of environment and seed is one run of `--steps` steps, one after another; one line of JSON each goes to the
 output file. Pairs that are in the file already are skipped, and a run that was cut short goes on from its last
 checkpoint (kept beside the output file, removed when the run is done), so the same command can be given again at any
 time.
@@ -189,7 +189,8 @@ def main() -> int:
     for seed in arguments.seed:
         for name in arguments.env:
             wanted = (arguments.algorithm, name, seed, arguments.steps)
-            if wanted in {tuple(line[key] for key in ("algorithm", "env", "seed", "steps")) for line in read_results(out)}:
+            keys = ("algorithm", "env", "seed", "steps")
+            if wanted in {tuple(line[key] for key in keys) for line in read_results(out)}:
                 continue
             prefix = "" if arguments.algorithm == "sac" else f"{arguments.algorithm}_"
             folder = out.with_suffix("") / f"{prefix}{name}_s{seed}_{arguments.steps}"

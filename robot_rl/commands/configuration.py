@@ -212,14 +212,19 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
     chosen = asdict(from_mapping(settings_class, task, f"{where}.task")) if settings_class else {}
     recorded = values.get("robot_digest", spec.digest)
     place = _place(values, where, counts["robots"])
+    algorithm_settings = from_mapping(known.load(known.settings), values.get(algorithm, {}), f"{where}.{algorithm}")
+    workers = getattr(algorithm_settings, "workers", 0)
+    if workers and (counts["robots"] != 1 or place["on"] != "mujoco"):
+        raise ConfigurationError(
+            f"{where}: each of the {workers} workers of {algorithm} simulates one robot of its own; got robots: "
+            f"{counts['robots']}, on: {place['on']}. Without workers ({algorithm}.workers 0) any will do"
+        )
     config = TrainingConfig(
         robot=robot if robot in builtin_robots() else str(Path(robot).resolve()),
         task=name,
         task_settings=chosen,
         algorithm=algorithm,
-        algorithm_settings=asdict(
-            from_mapping(known.load(known.settings), values.get(algorithm, {}), f"{where}.{algorithm}")
-        ),
+        algorithm_settings=asdict(algorithm_settings),
         trainer=asdict(from_mapping(TrainerSettings, {**trainer, "seed": counts["seed"]}, f"{where}.trainer")),
         robots=counts["robots"],
         seed=counts["seed"],

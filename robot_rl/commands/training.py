@@ -18,7 +18,6 @@ from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.commands.real_time import train_robot
 from robot_rl.env import RobotEnv
-from robot_rl.errors import ConfigurationError
 from robot_rl.evaluation import Evaluation, evaluate
 from robot_rl.make import make_env, make_vector_env
 from robot_rl.settings import from_mapping
@@ -106,11 +105,6 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
     evaluation = deterministic_evaluation(lambda: make_env(spec, config.make_task()), settings.evaluation_episodes)
     if workers_of(learner):
-        if config.robots != 1 or config.on != "mujoco":
-            raise ConfigurationError(
-                f"{config.algorithm}: each of its {workers_of(learner)} workers simulates one robot of its own; got "
-                f"robots: {config.robots}, on: {config.on}. Without workers ({config.algorithm}.workers 0) any will do"
-            )
         return train_with_workers(partial(_env_of, config), config.make_learner, settings, run, evaluation)
     env = config.make_env(task) if config.robots == 1 else make_vector_env(spec, task, config.robots)
     try:

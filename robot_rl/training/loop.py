@@ -290,8 +290,8 @@ class TrainingLoop(ABC):
         self._latest = own["latest"]
         self._episodes = [Episode(**values) for values in own["episodes"]]
         self.learner.load_state(saved.part("learner"))
-        self._load_experience(saved)
         self.collector.load_state(saved.part("collector"), self._restart_seed())
+        self._load_experience(saved)
         return own["metrics_size"]
 
 
