@@ -25,7 +25,10 @@ PENDULUM = Normalizer(np.zeros(3), np.array([1.0, 1.0, 8.0]))
 
 ON_POLICY = {
     "ppo": (PPO, PPOSettings(steps=256, learning_rate=3e-3, epochs=5, critic_epochs=3)),
-    "ppo with a price on KL": (PPO, PPOSettings(steps=256, learning_rate=3e-3, epochs=5, critic_epochs=3, objective="adaptive_kl")),
+    "ppo with a price on KL": (
+        PPO,
+        PPOSettings(steps=256, learning_rate=3e-3, epochs=5, critic_epochs=3, objective="adaptive_kl"),
+    ),
     "reinforce": (Reinforce, ReinforceSettings(steps=256, learning_rate=0.03)),
     "reinforce on the surrogate": (
         Reinforce,
