@@ -1,9 +1,10 @@
-"""Returns of plain SAC on Gymnasium's MuJoCo tasks, beside published figures.
+"""Returns of a learner, by default plain SAC, on Gymnasium's MuJoCo tasks, beside published figures.
 
     python benchmarks/returns.py --env HalfCheetah-v5 Hopper-v5 --seed 0 1 2 --out results.jsonl
-    python benchmarks/returns.py --table --out results.jsonl
+    python benchmarks/returns.py --algorithm ppo --steps 1000000 --out ppo.jsonl
+    python benchmarks/returns.py --table --out results.jsonl ppo.jsonl
 
-Every pair of environment and seed is one run of 100,000 steps, one after another; one line of JSON each goes to the
+Every pair of environment and seed is one run of `--steps` steps, one after another; one line of JSON each goes to the
 output file. Pairs that are in the file already are skipped, and a run that was cut short goes on from its last
 checkpoint (kept beside the output file, removed when the run is done), so the same command can be given again at any
 time.
@@ -12,7 +13,11 @@ Plain SAC here: the paper's settings (see `SACSettings`), one update per step, b
 5,000 uniformly random steps first, as in CleanRL's and REDQ's SAC (the Stable-Baselines3 zoo takes 10,000). A return is
 the mean over 10 episodes of the policy's mode.
 
-The published figures are means and standard deviations over 10 seeds of plain SAC on the -v4 environments.
+The other learners have their default settings too; those that learn from their own steps get observations by their
+running mean and deviation, in one environment (A3C: in as many as it has workers).
+
+The published figures of SAC are means and standard deviations over 10 seeds on the -v4 environments; those of the
+others are means over 10 seeds at 1,000,000 steps, of one library, of ACKTR those in the paper on TD3.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ import json
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,33 +35,66 @@ import gymnasium
 import numpy as np
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.algorithms.on_policy import OnPolicy
+from robot_rl.make import ALGORITHMS, algorithm_of
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.metrics import read_metrics
+from robot_rl.training.normalizer import Normalizer
 from robot_rl.training.run import Run, versions
 from robot_rl.training.trainer import TrainerSettings, train
+from robot_rl.training.worker_trainer import train_with_workers, workers_of
 
-PUBLISHED = {
-    "HalfCheetah": {50_000: (4212, 498), 100_000: (6156, 700)},
-    "Hopper": {50_000: (530, 284), 100_000: (1104, 368)},
-    "Walker2d": {50_000: (384, 154), 100_000: (690, 241)},
-    "Ant": {50_000: (448, 282), 100_000: (747, 501)},
-    "Humanoid": {50_000: (481, 93), 100_000: (632, 170)},
+PUBLISHED: dict[str, dict[str, dict[int, tuple[int, int | None]]]] = {
+    "sac": {
+        "HalfCheetah": {50_000: (4212, 498), 100_000: (6156, 700)},
+        "Hopper": {50_000: (530, 284), 100_000: (1104, 368)},
+        "Walker2d": {50_000: (384, 154), 100_000: (690, 241)},
+        "Ant": {50_000: (448, 282), 100_000: (747, 501)},
+        "Humanoid": {50_000: (481, 93), 100_000: (632, 170)},
+    }
 }
-MARKS = (50_000, 100_000)
+"""Mean and standard deviation, where it is known, by algorithm, environment and steps."""
+_AT_A_MILLION = {
+    "td3": (5116, 10201, 3472, 3982, 5190),
+    "ddpg": (990, 11719, 2197, 1401, 177),
+    "ppo": (3258, 5784, 2609, 3589, 787),
+    "trpo": (2867, 4471, 2046, 3827, 810),
+    "npg": (2358, 3485, 1915, 2503, 765),
+    "a3c": (3485, 1830, 1253, 1092, 1726),  # of its synchronous form
+    "acktr": (1822, 1450, 2428, 1217, None),
+}
+for _algorithm, _means in _AT_A_MILLION.items():
+    _names = ("Ant", "HalfCheetah", "Hopper", "Walker2d", "Humanoid")
+    PUBLISHED[_algorithm] = {
+        name: {1_000_000: (mean, None)} for name, mean in zip(_names, _means, strict=True) if mean is not None
+    }
+MARKS = (50_000, 100_000, 300_000, 1_000_000)
 
 
-def run_one(name: str, seed: int, steps: int, threads: int, folder: Path) -> dict[str, Any]:
+def make_learner(algorithm: str, name: str, seed: int) -> Learner:
+    """A learner with its default settings for a Gymnasium environment."""
+    env = gymnasium.make(name)
+    assert env.observation_space.shape is not None
+    assert env.action_space.shape is not None
+    sizes = env.observation_space.shape[0], env.action_space.shape[0]
+    env.close()
+    known = algorithm_of(algorithm)
+    kind = known.load(known.learner)
+    normalizer = Normalizer.running_statistics(sizes[0]) if issubclass(kind, OnPolicy) else None
+    return kind(*sizes, known.load(known.settings)(), seed, normalizer)
+
+
+def run_one(algorithm: str, name: str, seed: int, steps: int, threads: int, folder: Path) -> dict[str, Any]:
     """Trains once and returns the line for the output file.
 
     Args:
+        algorithm: name of the learner.
         name: of the Gymnasium environment.
         seed: of everything.
         steps: environment steps.
         threads: of torch.
         folder: of the run; continued if it is there.
     """
-    env = gymnasium.make(name)
     settings = TrainerSettings(
         total_steps=steps,
         start_steps=5_000,
@@ -66,22 +105,24 @@ def run_one(name: str, seed: int, steps: int, threads: int, folder: Path) -> dic
         seed=seed,
         threads=threads,
     )
-    assert env.observation_space.shape is not None
-    assert env.action_space.shape is not None
-    learner: Learner = SAC(env.observation_space.shape[0], env.action_space.shape[0], SACSettings(), seed)
     run = Run.open(folder) if folder.exists() else Run.create(folder, {"env": name, "seed": seed})
     started = time.monotonic()
-    result = train(
-        env, learner, settings, run, deterministic_evaluation(lambda: gymnasium.make(name), 10, seed=10_000 + seed)
-    )
+    evaluate = deterministic_evaluation(lambda: gymnasium.make(name), 10, seed=10_000 + seed)
+    learner = make_learner(algorithm, name, seed)
+    if workers_of(learner):
+        make = partial(make_learner, algorithm, name, seed)
+        result = train_with_workers(partial(gymnasium.make, name), make, settings, run, evaluate)
+    else:
+        result = train(gymnasium.make(name), learner, settings, run, evaluate)
     if result.interrupted:
         sys.exit(result.exit_code)
-    print(f"{name} seed {seed}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    print(f"{algorithm} {name} seed {seed}: {time.monotonic() - started:.0f} s", file=sys.stderr)
     lines = read_metrics(run.metrics)
     curve = {line["step"]: line["evaluation/return"] for line in lines if "evaluation/return" in line}
     spreads = {line["step"]: line["evaluation/return_std"] for line in lines if "evaluation/return" in line}
     speeds = [line["speed/updates_per_second"] for line in lines if line.get("speed/updates_per_second")]
     return {
+        "algorithm": algorithm,
         "env": name,
         "seed": seed,
         "steps": steps,
@@ -97,31 +138,33 @@ def run_one(name: str, seed: int, steps: int, threads: int, folder: Path) -> dic
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished runs of an output file; none if there is no file."""
-    return read_metrics(path) if path.exists() else []
+    return [{"algorithm": "sac", **line} for line in read_metrics(path)] if path.exists() else []
 
 
 def table(results: list[dict[str, Any]]) -> str:
     """A Markdown table: mean and standard deviation over the seeds, beside the published ones."""
     lines = [
-        "| environment | steps | seeds | this project | published SAC | within one std, or better |",
-        "|---|---|---|---|---|---|",
+        "| algorithm | environment | steps | seeds | this project | published | within one std, or better |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name in sorted({result["env"] for result in results}):
+    for algorithm, name in sorted({(result["algorithm"], result["env"]) for result in results}):
+        mine = [result for result in results if (result["algorithm"], result["env"]) == (algorithm, name)]
         for mark in MARKS:
-            runs = [r for r in results if r["env"] == name and str(mark) in r["returns"]]
-            returns = [r["returns"][str(mark)] for r in runs]
+            runs = [result for result in mine if str(mark) in result["returns"]]
+            returns = [result["returns"][str(mark)] for result in runs]
             if not returns:
                 continue
-            published = PUBLISHED.get(name.split("-")[0], {}).get(mark)
+            spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
+            published = PUBLISHED.get(algorithm, {}).get(name.split("-")[0], {}).get(mark)
             theirs, verdict = "-", "-"
             if published is not None:
-                theirs = f"{published[0]} ± {published[1]}"
-                verdict = "yes" if np.mean(returns) >= published[0] - published[1] else "no"
-            spread = np.std(returns, ddof=1) if len(returns) > 1 else 0.0
-            seeds = ", ".join(str(r["seed"]) for r in sorted(runs, key=lambda r: r["seed"]))
-            lines.append(
-                f"| {name} | {mark} | {seeds} | {np.mean(returns):.0f} ± {spread:.0f} | {theirs} | {verdict} |"
-            )
+                mean, std = published
+                theirs = f"{mean}" if std is None else f"{mean} ± {std}"
+                # Where no spread was published, ours stands in for it.
+                verdict = "yes" if np.mean(returns) >= mean - (spread if std is None else std) else "no"
+            seeds = ", ".join(str(run["seed"]) for run in sorted(runs, key=lambda run: run["seed"]))
+            ours = f"{np.mean(returns):.0f} ± {spread:.0f}"
+            lines.append(f"| {algorithm} | {name} | {mark} | {seeds} | {ours} | {theirs} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -130,6 +173,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    parser.add_argument("--algorithm", choices=list(ALGORITHMS), default="sac", help="what learns")
     parser.add_argument("--env", nargs="+", default=["HalfCheetah-v5"], help="Gymnasium environments")
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds, each with every environment")
     parser.add_argument("--steps", type=int, default=100_000, help="environment steps of a run")
@@ -144,11 +188,13 @@ def main() -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seed:
         for name in arguments.env:
-            done = {(result["env"], result["seed"], result["steps"]) for result in read_results(out)}
-            if (name, seed, arguments.steps) in done:
+            wanted = (arguments.algorithm, name, seed, arguments.steps)
+            keys = ("algorithm", "env", "seed", "steps")
+            if wanted in {tuple(line[key] for key in keys) for line in read_results(out)}:
                 continue
-            folder = out.with_suffix("") / f"{name}_s{seed}_{arguments.steps}"
-            line = run_one(name, seed, arguments.steps, arguments.threads, folder)
+            prefix = "" if arguments.algorithm == "sac" else f"{arguments.algorithm}_"
+            folder = out.with_suffix("") / f"{prefix}{name}_s{seed}_{arguments.steps}"
+            line = run_one(*wanted, arguments.threads, folder)
             with open(out, "a") as file:
                 file.write(json.dumps(line) + "\n")
             shutil.rmtree(folder)

@@ -10,6 +10,11 @@ one that its critics like best; so the critics are in the file too:
 
     observation ─ sampler x K ─ tanh ─ critics ─ least ─ index of the highest ─ action
     observation, noise ─ sampler ─ tanh ─────────────────────────────────────── sampled_action
+
+A deterministic actor (DDPG, TD3) explores by adding to its action:
+
+    observation ─ layers ─ tanh ─┬──────────────────────── action
+                                 └─ + std x noise ─ clip ─ sampled_action
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import torch
 from torch import Tensor
 
 from policies.graph import ActorNodes, Graph, linear_layers
+from robot_rl.algorithms.actors import DeterministicActor, GaussianActor
 from robot_rl.algorithms.energy_policy import BLOCK, EnergyPolicy
 from robot_rl.errors import ConfigurationError
 
@@ -31,12 +37,12 @@ class Exporter(ActorNodes, Protocol):
     sizes: tuple[int, ...]
     """Widths from observation to action, of the network that draws the action."""
 
-    def pre_tanh(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+    def action(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
         """An actor's own answer, (N, d), for normalised observations (N, size); noise (N, d), None for no sample."""
         ...
 
     def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """What the deterministic answer is chosen from: pre-tanh actions (N, K, d) and their worth (N, K)."""
+        """What the deterministic answer is chosen from: actions (N, K, d) and their worth (N, K)."""
         ...
 
 
@@ -48,47 +54,81 @@ def exporter(actor: Any) -> Exporter:
     """
     if isinstance(actor, EnergyPolicy):
         return EnergyExporter(actor)
+    if isinstance(actor, DeterministicActor):
+        return DeterministicExporter(actor)
     return GaussianExporter(actor)
 
 
 class GaussianExporter:
-    """A stack of ReLU layers with mean and log standard deviation side by side in its head."""
+    """A stack of layers with mean and log standard deviation side by side in its head, or a log std of its own."""
 
     def __init__(self, actor: Any) -> None:
-        """Args: actor: see `robot_rl.algorithms.networks.Actor`."""
+        """Args: actor: see `Actor` and `GaussianActor` in `robot_rl.algorithms.networks`."""
         wanted = ("hidden", "head", "log_std_min", "log_std_max")
-        if any(not hasattr(actor, name) for name in wanted) or not linear_layers(*actor.hidden, actor.head):
-            raise ConfigurationError(
-                f"cannot export an actor of type {type(actor).__name__}: expected linear layers in `hidden` and "
-                "`head`, with log_std_min and log_std_max"
-            )
+        self._one_spread = isinstance(actor, GaussianActor)
+        if not self._one_spread and any(not hasattr(actor, name) for name in wanted):
+            raise _not_exported(actor)
+        if not linear_layers(*actor.hidden, actor.head):
+            raise _not_exported(actor)
         self._actor = actor
-        widths = [layer.in_features for layer in (*actor.hidden, actor.head)]
-        self.sizes = (*widths, actor.head.out_features // 2)
+        actions = actor.head.out_features if self._one_spread else actor.head.out_features // 2
+        self.sizes = (*(layer.in_features for layer in (*actor.hidden, actor.head)), actions)
 
     def nodes(self, graph: Graph, observation: str) -> None:
         """See `ActorNodes`."""
-        actor, x = self._actor, observation
-        for index, layer in enumerate(actor.hidden):
-            x = graph.node("Relu", [graph.linear(x, f"linear_{index}", layer.weight, layer.bias)], f"hidden_{index}")
-        # The head's halves apart: the deterministic answer then pays for the mean alone.
-        halves = zip(actor.head.weight.chunk(2), actor.head.bias.chunk(2), ("mean", "raw_log_std"), strict=True)
-        mean, log_std = (graph.linear(x, name, weight, bias) for weight, bias, name in halves)
+        actor = self._actor
+        x = _hidden(graph, observation, actor.hidden, "Tanh" if self._one_spread else "Relu")
+        if self._one_spread:
+            mean = graph.linear(x, "mean", actor.head.weight, actor.head.bias)
+            std = graph.constant("std", actor.log_std.exp())
+        else:
+            # The head's halves apart: the deterministic answer then pays for the mean alone.
+            halves = zip(actor.head.weight.chunk(2), actor.head.bias.chunk(2), ("mean", "raw_log_std"), strict=True)
+            mean, log_std = (graph.linear(x, name, weight, bias) for weight, bias, name in halves)
+            bounds = [graph.constant(name, getattr(actor, name)) for name in ("log_std_min", "log_std_max")]
+            std = graph.node("Exp", [graph.node("Clip", [log_std, *bounds], "log_std")], "std")
         graph.node("Tanh", [mean], "action")
-        bounds = [graph.constant("log_std_min", actor.log_std_min), graph.constant("log_std_max", actor.log_std_max)]
-        std = graph.node("Exp", [graph.node("Clip", [log_std, *bounds], "log_std")], "std")
         draw = graph.node("Add", [mean, graph.node("Mul", [std, "noise"], "scaled_noise")], "sample")
         graph.node("Tanh", [draw], "sampled_action")
 
-    def pre_tanh(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+    def action(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
         """See `Exporter`."""
         mean, log_std = actor(observation)
-        return mean if noise is None else mean + log_std.exp() * noise
+        return torch.tanh(mean if noise is None else mean + log_std.exp() * noise)
 
     def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
         """The mean, and nothing beside it."""
-        mean = self.pre_tanh(actor, observation, None)
-        return mean[:, None], torch.zeros_like(mean[:, :1])
+        mean, _ = actor(observation)
+        return torch.tanh(mean)[:, None], torch.zeros_like(mean[:, :1])
+
+
+class DeterministicExporter:
+    """A stack of layers under the tanh; `sampled_action` is what explored in training."""
+
+    def __init__(self, actor: DeterministicActor) -> None:
+        """Args: actor: to be exported."""
+        self._actor = actor
+        layers = [*actor.hidden, actor.head]
+        self.sizes = (layers[0].in_features, *(layer.out_features for layer in layers))  # type: ignore[union-attr]
+
+    def nodes(self, graph: Graph, observation: str) -> None:
+        """See `ActorNodes`."""
+        actor = self._actor
+        x = _hidden(graph, observation, actor.hidden, "Relu")
+        action = graph.node("Tanh", [graph.linear(x, "mean", actor.head.weight, actor.head.bias)], "action")
+        scaled = graph.node("Mul", ["noise", graph.constant("std", actor.noise)], "scaled_noise")
+        bounds = [graph.constant("least_action", -1.0), graph.constant("greatest_action", 1.0)]
+        graph.node("Clip", [graph.node("Add", [action, scaled], "sample"), *bounds], "sampled_action")
+
+    def action(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+        """See `Exporter`."""
+        action = actor(observation)
+        return action if noise is None else actor.explore(action, noise)
+
+    def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """The action, and nothing beside it."""
+        action = actor(observation)
+        return action[:, None], torch.zeros_like(action[:, :1])
 
 
 class SamplerNodes:
@@ -180,14 +220,28 @@ class EnergyExporter:
             q.append(x)
         return node("Min", q, "candidate_q")
 
-    def pre_tanh(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+    def action(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
         """See `Exporter`."""
-        return actor.pre_tanh(observation, noise)
+        return torch.tanh(actor.pre_tanh(observation, noise))
 
     def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
         """See `Exporter`."""
         u, q = zip(*(actor.ranked(block) for block in observation.split(BLOCK)), strict=True)
-        return torch.cat(u), torch.cat(q)
+        return torch.tanh(torch.cat(u)), torch.cat(q)
+
+
+def _not_exported(actor: Any) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot export an actor of type {type(actor).__name__}: expected linear layers in `hidden` and "
+        "`head`, with log_std_min and log_std_max"
+    )
+
+
+def _hidden(graph: Graph, x: str, layers: Any, activation: str) -> str:
+    """The hidden layers, each with its activation, an operator of ONNX."""
+    for index, layer in enumerate(layers):
+        x = graph.node(activation, [graph.linear(x, f"linear_{index}", layer.weight, layer.bias)], f"hidden_{index}")
+    return x
 
 
 def sampler_sizes(actor: EnergyPolicy) -> tuple[int, ...]:

@@ -240,19 +240,19 @@ class TorchPolicy:
         """Candidates in float32 and in float64, (N, K, d), and which are best but for slack x rounding, (N, K)."""
         x = torch.from_numpy(self._normalizer(observation))
         with torch.inference_mode():
-            u, worth = self._kind.ranked(self._actor, x)
-            exact_u, exact_worth = self._kind.ranked(self._exact_actor, x.double())
+            action, worth = self._kind.ranked(self._actor, x)
+            exact, exact_worth = self._kind.ranked(self._exact_actor, x.double())
             rounding = (worth - exact_worth).abs().amax(dim=1, keepdim=True)  # (N, 1)
             best = exact_worth >= exact_worth.amax(dim=1, keepdim=True) - slack * rounding
-            return torch.tanh(u).numpy(), torch.tanh(exact_u).numpy(), best.numpy()
+            return action.numpy(), exact.numpy(), best.numpy()
 
     def _answer(
         self, actor: torch.nn.Module, dtype: type[np.floating], observation: Array, noise: Array | None
     ) -> tuple[Array, Array]:
         draws = None if noise is None else torch.from_numpy(noise.astype(dtype))
         with torch.inference_mode():
-            u = self._kind.pre_tanh(actor, torch.from_numpy(self._normalizer(observation).astype(dtype)), draws)
-            return self._with_command(torch.tanh(u).numpy())
+            seen = torch.from_numpy(self._normalizer(observation).astype(dtype))
+            return self._with_command(self._kind.action(actor, seen, draws).numpy())
 
     def _with_command(self, action: Array) -> tuple[Array, Array]:
         spec = self._spec

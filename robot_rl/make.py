@@ -76,6 +76,34 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         "SoftQSettings",
         "soft Q-learning: a sampler network that follows exp(Q / alpha), for policies of several modes",
     ),
+    "td3": Algorithm(
+        "robot_rl.algorithms.td3", "TD3", "TD3Settings", "DDPG with twin critics, a delayed actor, smoothed targets"
+    ),
+    "ddpg": Algorithm(
+        "robot_rl.algorithms.ddpg", "DDPG", "DDPGSettings", "a deterministic actor that climbs its critic"
+    ),
+    "ppo": Algorithm(
+        "robot_rl.algorithms.ppo", "PPO", "PPOSettings", "proximal policy optimisation, clipped or with a price on KL"
+    ),
+    "trpo": Algorithm(
+        "robot_rl.algorithms.trpo", "TRPO", "TRPOSettings", "natural gradient steps that keep to a limit of KL"
+    ),
+    "npg": Algorithm("robot_rl.algorithms.npg", "NPG", "NPGSettings", "natural policy gradient with steps of given KL"),
+    "acktr": Algorithm(
+        "robot_rl.algorithms.acktr",
+        "ACKTR",
+        "ACKTRSettings",
+        "natural gradient of actor and critic by Kronecker factors, within a trust region",
+    ),
+    "a3c": Algorithm(
+        "robot_rl.algorithms.a3c", "A3C", "A3CSettings", "processes with a robot each that share one policy"
+    ),
+    "reinforce": Algorithm(
+        "robot_rl.algorithms.reinforce",
+        "Reinforce",
+        "ReinforceSettings",
+        "policy gradient with a critic and entropy, or its importance-sampled surrogate",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 from robot_rl.errors import ConfigurationError, UnknownName
@@ -141,10 +141,12 @@ def _setting(name: str, hint: Any, field: Any, text: str) -> Setting:
 
 
 def _field_docs(cls: type) -> dict[str, str]:
-    """The string under each field of a class."""
+    """The string under each field of a class, those that it inherits included."""
+    docs: dict[str, str] = {}
+    for base in cls.__bases__:
+        docs |= _field_docs(base) if is_dataclass(base) else {}
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
-    docs = {}
     for line, following in zip(body.body, body.body[1:], strict=False):
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(following, ast.Expr):
             text = ast.literal_eval(following.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -36,9 +38,16 @@ class Adam:
         self.tensors |= {f"square/{name}": square for name, square in zip(parameters, self._squares, strict=True)}
 
     @torch.no_grad()
-    def minimize(self, loss: Tensor) -> None:
-        """One step down the gradient of `loss`, for these parameters only; leaves nothing in their `.grad`."""
+    def minimize(self, loss: Tensor, greatest_norm: float | None = None) -> None:
+        """One step down the gradient of `loss`, for these parameters only; leaves nothing in their `.grad`.
+
+        Args:
+            loss: ().
+            greatest_norm: to which the gradient is shortened where it is longer; None for no limit.
+        """
         gradients = torch.autograd.grad(loss, self.parameters)
+        if greatest_norm is not None:
+            shorten(gradients, greatest_norm)
         self._step += 1
         # m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
         # theta <- theta - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
@@ -57,3 +66,9 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
+
+
+def shorten(gradients: Sequence[Tensor], greatest_norm: float) -> None:
+    """Scales gradients in place so that their common Euclidean norm is at most `greatest_norm`."""
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    torch._foreach_mul_(list(gradients), (greatest_norm / (norm + 1e-6)).clamp(max=1.0))

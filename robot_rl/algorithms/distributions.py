@@ -1,5 +1,8 @@
 """The tanh-Gaussian: a = tanh(u), u ~ N(mean, exp(log_std)^2), independent over the entries of the action.
 
+Ratios of densities and divergences are the same for a as for u, since the tanh is a bijection; so policy gradients use
+the Gaussian of u, in closed form. Its entropy is that of u.
+
 Source: Haarnoja et al. 2018 (arXiv 1812.05905), appendix C.
 """
 
@@ -59,3 +62,21 @@ def sample_with_log_prob(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[
     # (u - mean) / std is the noise itself, so its square carries no gradient.
     log_prob = -0.5 * noise.square() - log_std - HALF_LOG_2_PI - log_one_minus_tanh_squared(u)
     return torch.tanh(u), log_prob.sum(dim=-1)
+
+
+def gaussian_log_prob(u: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """log N(u; mean, std^2) of the pre-tanh action, (...), for (..., A) each."""
+    noise = (u - mean) * torch.exp(-log_std)
+    return (-0.5 * noise.square() - log_std - HALF_LOG_2_PI).sum(dim=-1)
+
+
+def gaussian_entropy(log_std: Tensor) -> Tensor:
+    """H = sum (log std + 1/2 log 2 pi e) of the pre-tanh action, nats, (...), for log_std (..., A)."""
+    return (log_std + 0.5 + HALF_LOG_2_PI).sum(dim=-1)
+
+
+def gaussian_kl(mean: Tensor, log_std: Tensor, other_mean: Tensor, other_log_std: Tensor) -> Tensor:
+    """KL(N(mean, std^2) || N(other_mean, other_std^2)), nats, (...), for (..., A) each."""
+    # sum log(s2 / s1) + (s1^2 + (m1 - m2)^2) / (2 s2^2) - 1/2
+    squares = torch.exp(2.0 * log_std) + (mean - other_mean).square()
+    return (other_log_std - log_std + 0.5 * squares * torch.exp(-2.0 * other_log_std) - 0.5).sum(dim=-1)

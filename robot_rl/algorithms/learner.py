@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import nn
@@ -41,7 +41,7 @@ class Learner(Protocol):
 
     @property
     def actor(self) -> nn.Module:
-        """What draws the action: `networks.Actor`, a Gaussian under the tanh, or `energy_policy.EnergyPolicy`."""
+        """What draws the action: `networks.Actor`, a Gaussian under the tanh, one of `actors`, or an `EnergyPolicy`."""
         ...
 
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
@@ -59,8 +59,14 @@ class Learner(Protocol):
         """
         ...
 
-    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
-        """One gradient step on every part; returns named metrics if asked (costs a little), otherwise {}."""
+    def update(self, experience: Any, /, metrics: bool = False) -> dict[str, float]:
+        """Learns; returns named metrics if asked (costs a little), otherwise {}.
+
+        Args:
+            experience: a `Batch` from replay for one gradient step on every part; for learners of `on_policy` the
+                `Steps` of a rollout, from which they learn all there is to learn at once.
+            metrics: whether to return them.
+        """
         ...
 
     def state(self) -> State:

@@ -17,7 +17,8 @@ def _uniform(shape: Sequence[int], fan_in: int, generator: torch.Generator) -> n
     return nn.Parameter((2.0 * torch.rand(*shape, generator=generator) - 1.0) * bound)
 
 
-def _draw_weights(layers: Sequence[nn.Linear], generator: torch.Generator) -> None:
+def draw_weights(layers: Sequence[nn.Linear], generator: torch.Generator) -> None:
+    """Draws weights and biases of linear layers, uniform on +-1/sqrt(inputs)."""
     for layer in layers:
         layer.weight = _uniform(layer.weight.shape, layer.in_features, generator)
         layer.bias = _uniform(layer.bias.shape, layer.in_features, generator)
@@ -48,7 +49,7 @@ class Actor(nn.Module):
         sizes = [observation_size, *hidden_sizes]
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.head = nn.Linear(sizes[-1], 2 * action_size)
-        _draw_weights([*self.hidden, self.head], generator)
+        draw_weights([*self.hidden, self.head], generator)
 
     def forward(self, normalized_observation: Tensor) -> tuple[Tensor, Tensor]:
         """The Gaussian of the pre-tanh action.
@@ -74,7 +75,7 @@ class Value(nn.Module):
         super().__init__()
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([observation_size, *hidden_sizes]))
         self.head = nn.Linear(hidden_sizes[-1], 1)
-        _draw_weights([*self.hidden, self.head], generator)
+        draw_weights([*self.hidden, self.head], generator)
 
     def forward(self, normalized_observation: Tensor) -> Tensor:
         """V(s), (...), for observations (..., O)."""
@@ -82,6 +83,26 @@ class Value(nn.Module):
         for layer in self.hidden:
             x = torch.relu(layer(x))
         return self.head(x).squeeze(-1)
+
+
+class ActionValues(nn.Module):
+    """Maps a normalised observation to the Q of each of finitely many actions."""
+
+    def __init__(
+        self, observation_size: int, actions: int, hidden_sizes: Sequence[int], generator: torch.Generator
+    ) -> None:
+        """Draws the weights from `generator`; `hidden_sizes` are the widths of the ReLU layers."""
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([observation_size, *hidden_sizes]))
+        self.head = nn.Linear(hidden_sizes[-1], actions)
+        draw_weights([*self.hidden, self.head], generator)
+
+    def forward(self, normalized_observation: Tensor) -> Tensor:
+        """Q(s, .), (..., A), for observations (..., O)."""
+        x = normalized_observation
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return self.head(x)
 
 
 class Sampler(nn.Module):
@@ -105,7 +126,7 @@ class Sampler(nn.Module):
         self.observation.weight = _uniform(self.observation.weight.shape, inputs, generator)
         self.observation.bias = _uniform(self.observation.bias.shape, inputs, generator)
         self.noise.weight = _uniform(self.noise.weight.shape, inputs, generator)
-        _draw_weights([*self.hidden, self.head], generator)
+        draw_weights([*self.hidden, self.head], generator)
 
     def forward(self, normalized_observation: Tensor, noise: Tensor) -> Tensor:
         """N draws for each observation.

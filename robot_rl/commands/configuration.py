@@ -185,10 +185,25 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def recipe(task: str | None, robot: str | None) -> dict[str, Any]:
-    """The recommended settings of a task on a built-in robot; empty where there are none."""
-    path = RECIPES / f"{task}-{robot}.yaml"
-    return read_file(path) if task and robot in builtin_robots() and path.is_file() else {}
+def recipe(task: str | None, robot: str | None, algorithm: str | None = None) -> dict[str, Any]:
+    """The recommended settings of a task on a built-in robot; empty where there are none.
+
+    Args:
+        task: name.
+        robot: name.
+        algorithm: whose; None for the one that the recipe recommends. An algorithm without a recipe of its own gets
+            the recommended one's, without the settings of that algorithm.
+    """
+    general = RECIPES / f"{task}-{robot}.yaml"
+    if not task or robot not in builtin_robots():
+        return {}
+    own = RECIPES / f"{task}-{robot}-{algorithm}.yaml"
+    if own.is_file():
+        return read_file(own)
+    found = read_file(general) if general.is_file() else {}
+    if algorithm in (None, found.get("algorithm", "sac")):
+        return found
+    return {key: value for key, value in found.items() if key not in ("algorithm", *ALGORITHMS) or key == algorithm}
 
 
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,6 +302,12 @@ def _learning(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     if trainer.pop("seed", counts["seed"]) != counts["seed"]:
         raise ConfigurationError(f"{where}.trainer.seed: give `seed` instead, it seeds everything")
     chosen = from_mapping(known.load(known.settings), values.get(algorithm, {}), f"{where}.{algorithm}")
+    workers, on = getattr(chosen, "workers", 0), values.get("on")
+    if workers and (counts["robots"] != 1 or on == "ros"):
+        raise ConfigurationError(
+            f"{where}: each of the {workers} workers of {algorithm} simulates one robot of its own; got robots: "
+            f"{counts['robots']}, on: {on or SIMULATORS[0]}. Without workers ({algorithm}.workers 0) any will do"
+        )
     return {
         "algorithm": algorithm,
         "algorithm_settings": asdict(chosen),

@@ -48,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     saved = read_file(Path(first.resume) / "config.json") if first.resume and is_run(Path(first.resume)) else {}
     chosen = layered(file, saved, _given(first))
     names = {"task": chosen.get("task", {}).get("name"), "robot": chosen.get("robot")}
-    advised = recipe(names["task"], names["robot"])
+    advised = recipe(names["task"], names["robot"], chosen.get("algorithm"))
     algorithm = chosen.get("algorithm", advised.get("algorithm", "sac"))
     parser = _parser()
     _add_all_settings(parser, names["task"], algorithm, layered(advised, file))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from robot_rl.training.files import replace_file, to_json
 from robot_rl.training.metrics import plot_learning_curve
 from robot_rl.training.run import Run, run_name
 from robot_rl.training.trainer import TrainerSettings, TrainingResult, train
+from robot_rl.training.worker_trainer import train_with_workers, workers_of
 
 CURVE = Path("plots") / "learning_curve.png"
 EVALUATION = "evaluation.json"
@@ -94,23 +96,29 @@ def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunRes
 
 def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes: bool = False) -> TrainingResult:
     """Trains (or continues) and does nothing with what was learnt; see `train_run`."""
-    if config.robot is None:
-        env: Environment = make_suite_env(config.task)
-        evaluation = deterministic_evaluation(lambda: make_suite_env(config.task), settings.evaluation_episodes)
-    else:
-        task, spec, engine = config.make_task(), config.spec(), config.engine
-        if config.real_time:
-            return train_robot(run, config, settings, task, yes)
-        env = config.make_env(task)
-        # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
-        evaluation = deterministic_evaluation(
-            lambda: make_env(spec, config.make_task(), backend=engine), settings.evaluation_episodes
-        )
+    if config.real_time:
+        return train_robot(run, config, settings, config.make_task(), yes)
     learner = config.make_learner()
+    # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
+    evaluation = deterministic_evaluation(partial(_evaluation_env, config), settings.evaluation_episodes)
+    if workers_of(learner):
+        return train_with_workers(partial(_training_env, config), config.make_learner, settings, run, evaluation)
+    env = _training_env(config)
     try:
         return train(env, learner, settings, run, evaluation)
     finally:
         env.close()
+
+
+def _training_env(config: TrainingConfig) -> Environment:
+    """What is trained in; a function of a module, since the processes of workers are given it."""
+    return make_suite_env(config.task) if config.robot is None else config.make_env(config.make_task())
+
+
+def _evaluation_env(config: TrainingConfig) -> Any:
+    if config.robot is None:
+        return make_suite_env(config.task)
+    return make_env(config.spec(), config.make_task(), backend=config.engine)
 
 
 def last_figures(result: RunResult) -> list[tuple[str, str]]:

@@ -36,6 +36,10 @@ class Transitions:
     """(M, O), the last one of the episode where it ended."""
     terminated: np.ndarray
     """(M,) bool."""
+    ended: np.ndarray
+    """Whether it was the last step of its episode, by a terminal state or by a time limit, (M,) bool."""
+    environment: np.ndarray
+    """Which of the N, (M,) int."""
 
 
 @dataclass
@@ -166,7 +170,8 @@ class Collector:
         self._resetting = np.zeros(self.count, dtype=bool)
         if ended.any():
             next_observation, observation = self._follow(ended, observation, info)
-        transitions = Transitions(self.observation, action, reward, next_observation, terminated)
+        which = np.arange(self.count)
+        transitions = Transitions(self.observation, action, reward, next_observation, terminated, ended, which)
         if not real.all():
             transitions = Transitions(*(getattr(transitions, name)[real] for name in Transitions.__annotations__))
         self.observation = observation

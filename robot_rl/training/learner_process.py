@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from robot_rl.algorithms.actors import DeterministicActor
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.networks import Actor
 from robot_rl.errors import ConfigurationError, RobotRLError, StorageError
@@ -50,17 +51,22 @@ def actor_shape(learner: Learner) -> ActorShape:
         ConfigurationError: its actor is not of the kind that the control loop can compute.
     """
     actor, normalizer = learner.actor, learner.normalizer
-    if not isinstance(actor, Actor):
-        raise ConfigurationError(f"{type(learner).__name__} does not train in real time: its actor is no Gaussian one")
+    if not isinstance(actor, Actor | DeterministicActor):
+        raise ConfigurationError(
+            f"{type(learner).__name__} does not train in real time, where the control loop computes the actor; those "
+            "that do: ddpg, sac, sac_value, td3"
+        )
     hidden = tuple(int(layer.bias.numel()) for layer in actor.hidden)  # type: ignore[operator, union-attr]
-    bounds = (actor.log_std_min, actor.log_std_max)
-    return ActorShape(learner.observation_size, learner.action_size, hidden, *bounds, normalizer.clip)
+    sizes = (learner.observation_size, learner.action_size, hidden)
+    if isinstance(actor, DeterministicActor):
+        return ActorShape(*sizes, 0.0, 0.0, normalizer.clip, exploration_noise=actor.noise)
+    return ActorShape(*sizes, actor.log_std_min, actor.log_std_max, normalizer.clip)
 
 
 def flat_weights(learner: Learner) -> np.ndarray:
     """Normaliser and actor as one vector, as `NumpyActor.load` takes it."""
     actor, normalizer = learner.actor, learner.normalizer
-    assert isinstance(actor, Actor)
+    assert isinstance(actor, Actor | DeterministicActor)
     layers = [*actor.hidden, actor.head]
     with torch.no_grad():
         tensors = [tensor.numpy().ravel() for layer in layers for tensor in (layer.weight, layer.bias)]

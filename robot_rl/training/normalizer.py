@@ -72,11 +72,21 @@ class Normalizer:
         if not self.running:
             return
         rows = np.atleast_2d(np.asarray(observation, dtype=np.float64))  # (N, O)
-        new, old = rows.shape[0], self._count
-        shift = rows.mean(axis=0) - self._mean
+        mean = rows.mean(axis=0)
+        self._add(rows.shape[0], mean, ((rows - mean) ** 2).sum(axis=0))
+
+    def merge(self, other: Normalizer) -> None:
+        """Takes into the running statistics what another running normaliser has seen; the fixed kind ignores it."""
+        if self.running and other._count:
+            self._add(other._count, other._mean, other._squares)
+
+    def _add(self, new: int, mean: np.ndarray, squares: np.ndarray) -> None:
+        """Statistics of `new` more observations: their mean (O,) and summed squares about it (O,)."""
+        old = self._count
+        shift = mean - self._mean
         self._count = old + new
         # mean <- mean + shift n / (m + n);  M2 <- M2 + M2_new + shift^2 m n / (m + n)
-        self._squares += ((rows - rows.mean(axis=0)) ** 2).sum(axis=0) + shift**2 * (old * new / self._count)
+        self._squares += squares + shift**2 * (old * new / self._count)
         self._mean += shift * (new / self._count)
         if self._count > 1:
             deviation = np.sqrt(self._squares / self._count)

@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ActorShape:
-    """Everything about a tanh-Gaussian actor but its weights."""
+    """Everything about a tanh-Gaussian or a deterministic actor but its weights."""
 
     observation_size: int
     action_size: int
@@ -22,11 +22,14 @@ class ActorShape:
     log_std_max: float
     clip: float
     """Bound on normalised observations."""
+    exploration_noise: float | None = None
+    """Of a deterministic actor, the standard deviation of what is added to its action; None for a Gaussian one."""
 
     @property
     def layers(self) -> list[tuple[int, int]]:
         """Inputs and outputs of each layer, the head last."""
-        return list(pairwise((self.observation_size, *self.hidden_sizes, 2 * self.action_size)))
+        head = (2 if self.exploration_noise is None else 1) * self.action_size
+        return list(pairwise((self.observation_size, *self.hidden_sizes, head)))
 
     @property
     def size(self) -> int:
@@ -35,7 +38,7 @@ class ActorShape:
 
 
 class NumpyActor:
-    """pi(a|s): a = tanh(u), u ~ N(mean(s), std(s)^2).
+    """pi(a|s): a = tanh(u), u ~ N(mean(s), std(s)^2), or a = clip(tanh(mean(s)) + noise).
 
     Attributes:
         shape: of the actor.
@@ -68,6 +71,12 @@ class NumpyActor:
         for weight, bias in self._layers[:-1]:
             x = np.maximum(weight @ x + bias, 0.0)
         weight, bias = self._layers[-1]
+        noise = self.shape.exploration_noise
+        if noise is not None:
+            action = np.tanh(weight @ x + bias)  # (A,)
+            if not deterministic:
+                action += np.float32(noise) * self._rng.standard_normal(len(action), dtype=np.float32)
+            return np.clip(action, -1.0, 1.0)
         mean, log_std = np.split(weight @ x + bias, 2)  # (A,) each
         if not deterministic:
             std = np.exp(np.clip(log_std, self.shape.log_std_min, self.shape.log_std_max))

@@ -85,13 +85,14 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
 def test_every_algorithm_trains_resumes_and_leaves_a_policy_file(algorithm, tmp_path, capsys):
     folder = tmp_path / "run"
     flags = [flag.replace("--sac.", f"--{algorithm}.") for flag in TINY]
+    flags += ["--a3c.workers", "1"] if algorithm == "a3c" else []
     command = ["train", "stand", "--robot", "go2", "--steps", "130", "--algorithm", algorithm, "--out", str(folder)]
-    assert main([*command, *flags, f"--{algorithm}.critics", "1"]) == 0
+    assert main([*command, *flags, f"--{algorithm}.discount", "0.9"]) == 0
     assert main(["train", "--resume", str(folder), "--steps", "150"]) == 0
     contract = printed_json(capsys, "info", folder / "policy.onnx")
     assert contract["algorithm"] == algorithm
-    assert contract["settings"]["critics"] == 1
-    assert contract["training"]["steps"] == 150
+    assert contract["settings"]["discount"] == 0.9
+    assert 150 <= contract["training"]["steps"] < 155
     assert contract["network"]["sizes"][1:3] == [16, 16]
     assert printed_json(capsys, "evaluate", folder, "--episodes", "1")["episodes"] == 1
 
@@ -197,6 +198,13 @@ def test_help_of_train_has_the_settings_of_the_task_with_units(capsys):
         assert words in out
 
 
+def test_help_of_settings_that_a_class_inherits_is_there_too(capsys):
+    assert main(["train", "walk", "--algorithm", "trpo", "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for words in ("By which a step that is not good is shortened", "mean divergence of an update", "gamma, weight"):
+        assert words in out
+
+
 @pytest.mark.parametrize("command", ["evaluate", "export", "info", "list", "demo", "deploy", "guard"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -209,8 +217,19 @@ def test_recipes_are_valid(capsys):
     from robot_rl.commands.configuration import RECIPES, layered, read_file, resolve
 
     for path in RECIPES.glob("*.yaml"):
-        task, robot = path.stem.split("-")
-        resolve(layered(read_file(path), {"task": {"name": task}, "robot": robot}), path.name)
+        task, robot, *algorithm = path.stem.split("-")
+        values = read_file(path)
+        assert algorithm in ([], [values["algorithm"]])
+        resolve(layered(values, {"task": {"name": task}, "robot": robot}), path.name)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "soft_q"])
+def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
+    from robot_rl.commands.configuration import recipe
+
+    recommended, other = recipe("walk", "go2"), recipe("walk", "go2", algorithm)
+    assert recipe("walk", "go2", "sac") == recommended
+    assert other == {"trainer": recommended["trainer"]}
 
 
 # -- what a person can get wrong --------------------------------------------------------------------------------------
@@ -221,7 +240,7 @@ MISTAKES = {
     "no command of that name": (("tarin",), ["tarin", "train, evaluate"]),
     "unknown task": (("train", "wakl", "--robot", "go2"), ["wakl", "walk, stand"]),
     "unknown robot": (("train", "walk", "--robot", "go3"), ["go3", "go2"]),
-    "unknown algorithm": ((*WALK, "--algorithm", "ppo"), ["ppo", "sac"]),
+    "unknown algorithm": ((*WALK, "--algorithm", "pop"), ["pop", "sac"]),
     "unknown policy": (("evaluate", "go9-walk"), ["go9-walk", "run folder"]),
     "no such file": (("evaluate", "absent/policy.onnx"), ["absent/policy.onnx"]),
     "no such robot file": (("train", "walk", "--robot", "absent.yaml"), ["absent.yaml", "No such file"]),
@@ -229,6 +248,11 @@ MISTAKES = {
     "no robot": (("train", "walk"), ["no robot", "go2"]),
     "unknown flag": ((*WALK, "--stpes", "3"), ["--stpes", "--steps"]),
     "unknown setting": ((*WALK, "--sac.discuont", "0.9"), ["--sac.discuont", "--sac.discount"]),
+    "workers that would share robots": (
+        (*WALK, "--algorithm", "a3c", "--robots", "4"),
+        ["workers", "robots: 4", "a3c.workers 0"],
+    ),
+    "a setting out of an inherited range": ((*WALK, "--algorithm", "td3", "--td3.tau", "2"), ["tau", "(0, 1]", "2"]),
     "setting of another type": ((*WALK, "--sac.discount", "high"), ["--sac.discount", "number", "high"]),
     "setting out of range": ((*WALK, "--sac.discount", "1.5"), ["discount", "[0, 1)", "1.5"]),
     "too few numbers": ((*WALK, "--task.forward", "0.5"), ["--task.forward", "2 arguments"]),

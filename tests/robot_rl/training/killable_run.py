@@ -43,9 +43,11 @@ class PointMass(gymnasium.Env):
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.state = np.zeros(2)
         self.tick = 0
+        self.was_reset = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
+        self.was_reset = True
         self.state = self.np_random.uniform(-1.0, 1.0, 2)
         self.tick = 0
         return self.state.astype(np.float32), {}
@@ -65,6 +67,7 @@ class PointMassWithSnapshots(PointMass):
     """The same, which can be saved in the middle of an episode."""
 
     def snapshot(self) -> dict[str, Any]:
+        assert self.was_reset, "as of a robot: there is nothing to save before the first reset"
         return {"state": self.state.copy(), "tick": self.tick, "rng": self.np_random.bit_generator.state}
 
     def restore(self, snapshot: dict[str, Any]) -> None:

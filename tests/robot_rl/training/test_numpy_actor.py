@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from robot_rl.algorithms.ppo import PPO
 from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.algorithms.td3 import TD3, TD3Settings
+from robot_rl.errors import ConfigurationError
 from robot_rl.training.learner_process import actor_shape, flat_weights
 from robot_rl.training.normalizer import Normalizer
 from robot_rl.training.numpy_actor import NumpyActor
@@ -39,6 +42,36 @@ def test_samples_have_the_mean_and_the_bounded_deviation_of_torch():
         mean, log_std = learner.actor(torch.from_numpy(learner.normalizer(observation)))
     np.testing.assert_allclose(pre_tanh.mean(axis=0), mean.numpy(), atol=0.03)
     np.testing.assert_allclose(pre_tanh.std(axis=0), log_std.exp().numpy(), rtol=0.03)
+
+
+def td3() -> TD3:
+    return TD3(7, 3, TD3Settings(hidden_sizes=(64, 32), exploration_noise=0.3), 5, normalizer())
+
+
+def test_a_deterministic_actor_is_that_of_torch_too():
+    learner = td3()
+    actor = NumpyActor(actor_shape(learner), flat_weights(learner), 0)
+    for observation in np.random.default_rng(2).normal(0.0, 2.0, (50, 7)).astype(np.float32):
+        action = actor.act(observation, deterministic=True)
+        assert action.dtype == actor.act(observation).dtype == np.float32
+        np.testing.assert_allclose(action, learner.act(observation, deterministic=True), atol=1e-6)
+
+
+def test_a_deterministic_actor_explores_around_its_action_and_stays_in_the_box():
+    learner = td3()
+    actor = NumpyActor(actor_shape(learner), flat_weights(learner), 0)
+    observation = np.random.default_rng(3).normal(size=7).astype(np.float32)
+    drawn = np.array([actor.act(observation) for _ in range(20_000)])
+    mode = learner.act(observation, deterministic=True)
+    assert np.abs(mode).max() < 0.4  # so that hardly any draw is clipped
+    np.testing.assert_allclose(drawn.mean(axis=0), mode, atol=0.02)
+    np.testing.assert_allclose(drawn.std(axis=0), 0.3, rtol=0.05)
+    assert np.abs(drawn).max() <= 1.0
+
+
+def test_learners_from_their_own_steps_do_not_train_in_real_time_and_say_which_do():
+    with pytest.raises(ConfigurationError, match=r"PPO does not train in real time.*sac.*td3"):
+        actor_shape(PPO(7, 3))
 
 
 def test_new_weights_make_the_new_policy():

@@ -1,0 +1,249 @@
+"""The training loop of asynchronous learners: many processes act and learn at once, this one keeps the books.
+
+The workers run by themselves up to the next step at which something is due (a line of metrics, an evaluation, a
+checkpoint) and come to rest there. So a checkpoint holds every worker at one moment, and an evaluation one policy. With
+one worker a resumed run goes on bit for bit; with several it goes on from the same state, but who comes first is up to
+the operating system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import numpy as np
+import torch.multiprocessing
+
+from robot_rl.algorithms.a3c import A3C
+from robot_rl.algorithms.learner import Learner
+from robot_rl.errors import ConfigurationError, LearnerEnded, StorageError
+from robot_rl.training.collector import Environment
+from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
+from robot_rl.training.metrics import mean_metrics
+from robot_rl.training.normalizer import Normalizer
+from robot_rl.training.run import Run
+from robot_rl.training.state import State
+from robot_rl.training.worker import Shared, work
+
+_LOOK = 0.1
+"""s between two looks for Ctrl-C while the workers run."""
+_PATIENCE = 10.0
+"""s for a worker to end by itself."""
+
+
+def workers_of(learner: Learner) -> int:
+    """How many worker processes a learner wants; 0 for those that learn in the trainer's own."""
+    return learner.settings.workers if isinstance(learner, A3C) else 0
+
+
+def train_with_workers(
+    make_env: Callable[[], Environment],
+    make_learner: Callable[[], Learner],
+    settings: TrainerSettings,
+    run: Run | None = None,
+    evaluate: Callable[[Learner], dict[str, float]] | None = None,
+) -> TrainingResult:
+    """As `robot_rl.training.trainer.train`, with environments and copies of the learner in processes of their own.
+
+    Args:
+        make_env: makes one worker's environment; something that another process can be given, such as a function of a
+            module.
+        make_learner: makes the learner, the same every time; likewise.
+        settings: of the loop.
+        run: see `train`.
+        evaluate: see `train`.
+
+    Raises:
+        ConfigurationError: the learner wants no workers.
+        LearnerEnded: a worker died; the newest checkpoint can be resumed.
+    """
+    learner = make_learner()
+    if not isinstance(learner, A3C) or workers_of(learner) < 1:
+        raise ConfigurationError(f"{type(learner).__name__} has no workers; train it with robot_rl.training.trainer")
+    workers = Workers(make_env, make_learner, learner, settings.seed)
+    try:
+        return WorkerTrainer(workers, learner, settings, run, evaluate).train()
+    finally:
+        workers.close()
+
+
+class Workers:
+    """The `Source` of a trainer whose steps are made, and learnt from, by other processes."""
+
+    def __init__(
+        self,
+        make_env: Callable[[], Environment],
+        make_learner: Callable[[], Learner],
+        learner: A3C,
+        seed: int,
+    ) -> None:
+        """Starts the processes.
+
+        Args:
+            make_env: see `train_with_workers`.
+            make_learner: see `train_with_workers`.
+            learner: whose parameters are shared; made by `make_learner`.
+            seed: of the run.
+        """
+        self.observation_size, self.action_size = learner.observation_size, learner.action_size
+        # Forks of a process that has loaded torch and nothing else: each would take seconds to load it by itself.
+        context = torch.multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["robot_rl.training.worker"])
+        self.steps = context.Value("q", 0)
+        self._stop = context.Event()
+        # Kept: a semaphore that nobody here holds any more is gone before a worker has found it.
+        self._shared = shared = Shared(learner.share(), context.Lock(), self.steps, self._stop)
+        self._connections: list[Connection] = []
+        self._processes = []
+        self._places: list[dict[str, Any]] = []
+        signals = {signal.SIGINT, signal.SIGTERM}
+        # The workers inherit that Ctrl-C does not reach them: the trainer tells them to stop, after a whole rollout.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            for index in range(workers_of(learner)):
+                ours, theirs = context.Pipe()
+                arguments = (index, theirs, shared, make_env, make_learner, seed)
+                process = context.Process(target=work, args=arguments, name=f"worker {index}", daemon=True)
+                process.start()
+                theirs.close()  # so that its end is the worker's end alone
+                self._connections.append(ours)
+                self._processes.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @property
+    def at_start(self) -> bool:
+        """Whether every environment stands at the start of an episode."""
+        return all(place["at_start"] for place in self._places)
+
+    @property
+    def has_snapshots(self) -> bool:
+        """Whether every environment can be saved in the middle of an episode."""
+        return all(place["has_snapshots"] for place in self._places)
+
+    def restart(self, seed: int) -> None:
+        """New episodes everywhere."""
+        self._places = self._ask("restart", [(own,) for own in self._seeds(seed)])
+
+    def run(self, until: int, normalizer: Normalizer, stop: threading.Event) -> list[dict[str, Any]]:
+        """Lets all act and learn; see `Worker.run`. `stop` is asked all the time."""
+        self._stop.clear()
+        self._places = self._ask("run", [(until, normalizer.state())] * len(self._processes), stop)
+        return self._places
+
+    def state(self) -> State:
+        """Every worker's own."""
+        states = self._ask("state", [()] * len(self._processes))
+        return State.join({str(index): state for index, state in enumerate(states)})
+
+    def load_state(self, state: State, seed: int) -> None:
+        """Goes on from `state`.
+
+        Raises:
+            StorageError: it is of another number of workers.
+        """
+        parts = [state.part(str(index)) for index in range(len(self._processes) + 1)]
+        if not all(part.arrays for part in parts[:-1]) or parts[-1].arrays:
+            raise StorageError(f"the checkpoint was not made with {len(self._processes)} workers")
+        self._places = self._ask("load_state", list(zip(parts[:-1], self._seeds(seed), strict=True)))
+
+    def _seeds(self, seed: int) -> list[int]:
+        return [int(number) for number in np.random.SeedSequence(seed).generate_state(len(self._processes))]
+
+    def _ask(self, name: str, arguments: list[Any], stop: threading.Event | None = None) -> list[Any]:
+        """Asks every worker the same thing, each with its own arguments, and waits for all answers."""
+        for connection, own in zip(self._connections, arguments, strict=True):
+            with contextlib.suppress(OSError):  # it has died; what it said, if anything, is read below
+                connection.send((name, own))
+        answers: dict[int, Any] = {}
+        while len(answers) < len(self._connections):
+            if stop is not None and stop.is_set():
+                self._stop.set()
+            waiting = [c for index, c in enumerate(self._connections) if index not in answers]
+            for ready in wait(waiting, _LOOK):
+                assert isinstance(ready, Connection)
+                index = self._connections.index(ready)
+                answers[index] = self._hear(index)
+        return [answers[index] for index in range(len(answers))]
+
+    def _hear(self, index: int) -> Any:
+        try:
+            kind, said = self._connections[index].recv()
+        except (EOFError, ConnectionResetError):
+            process = self._processes[index]
+            process.join(_PATIENCE)
+            raise LearnerEnded(f"worker {index} has died, exit code {process.exitcode}") from None
+        if kind == "error":
+            text, exit_code = said
+            error = LearnerEnded(f"worker {index}: {text}")
+            error.exit_code = exit_code
+            raise error
+        return said
+
+    def close(self) -> None:
+        """Ends all processes; those that are in the middle of something are not waited for long."""
+        self._stop.set()
+        for connection in self._connections:
+            connection.close()
+        for process in self._processes:
+            process.join(_PATIENCE)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+class WorkerTrainer(TrainingLoop):
+    """Keeps the books of workers that act and learn by themselves."""
+
+    collector: Workers
+
+    def __init__(
+        self,
+        workers: Workers,
+        learner: A3C,
+        settings: TrainerSettings,
+        run: Run | None = None,
+        evaluate: Callable[[Learner], dict[str, float]] | None = None,
+    ) -> None:
+        """See `train_with_workers`; `learner` is the one that the workers share."""
+        super().__init__(workers, learner, settings, run, evaluate)
+        self._learnt: list[dict[str, float]] = []
+
+    def _collect(self) -> None:
+        answers = self.collector.run(self._next_due(), self.learner.normalizer, self._stop)
+        self.step = self.collector.steps.value
+        self.updates += sum(answer["updates"] for answer in answers)
+        self._learnt += [answer["metrics"] for answer in answers]
+        for answer in answers:
+            self._note(answer["episodes"])
+            seen = Normalizer.running_statistics(self.learner.observation_size)
+            seen.load_state(answer["seen"])
+            self.learner.normalizer.merge(seen)
+
+    def _next_due(self) -> int:
+        """The next step at which something is to be done here."""
+        settings = self.settings
+        intervals = [settings.log_interval, settings.checkpoint_interval]
+        if self.evaluate is not None:
+            intervals.append(settings.evaluation_interval)
+        return min(settings.total_steps, *((self.step // interval + 1) * interval for interval in intervals))
+
+    def _update(self, metrics: bool) -> dict[str, float]:
+        if not metrics:
+            return {}
+        found, self._learnt = mean_metrics(self._learnt), []
+        return found
+
+    def _own_values(self) -> dict[str, Any]:
+        return {"learnt": self._learnt}
+
+    def _experience(self) -> dict[str, State]:
+        return {}
+
+    def _load_experience(self, saved: State) -> None:
+        self.collector.steps.value = self.step
+        self._learnt = saved.part("trainer").values["learnt"]
