@@ -21,7 +21,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from policies.composed_q import ComposedQ
 from policies.correction import CorrectionSettings
 from policies.samplers import CrossEntropySampler, ImportanceSampler, ProductSampler, Sampler
-from robot_rl.commands.composing import learn, load_skill, skill_sources
+from policies.skills import Skill
+from robot_rl.commands.composing import learn, load_skill, share_experience, skill_sources
 from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
 from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import Act, evaluate
@@ -40,6 +41,7 @@ from robot_rl.settings import from_mapping
 from robot_rl.spec import load_robot
 from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint
 from robot_rl.training.metrics import read_metrics
+from robot_rl.training.replay import Replay
 from robot_rl.training.run import Run, versions
 from robot_rl.training.trainer import TrainerSettings
 
@@ -50,6 +52,8 @@ TOGETHER = "together"
 """Name of the training on the mean reward, and the folder of its run."""
 COMPOSED = "composed"
 """The policy that `robot-rl compose` exports; what follows in a row's name says how it differs."""
+SHARED_UPDATES = 2500
+"""Of every skill, from the experience of both."""
 SHARES = (0.25, 0.5, 1.0)
 """Of the skills' steps, after which that training is judged."""
 
@@ -90,7 +94,7 @@ def configuration(problem: Problem, task_settings: Mapping[str, Any], seed: int,
         "task": {"name": problem.task, **task_settings},
         "seed": seed,
         # The last steps of training on the mean reward need the first ones too.
-        "trainer": {"total_steps": steps, "replay_capacity": steps},
+        "trainer": {"total_steps": steps, "replay_capacity": steps, "keep_terms": True},
     }
     return resolve(layered(recipe(problem.task, problem.robot), problem.recipe, chosen), "benchmark")
 
@@ -166,28 +170,38 @@ def _after(share: float) -> str:
 
 
 def composed(folder: Path, names: Sequence[str]) -> dict[str, Callable[[], Act]]:
-    """The skills together at equal weights, by the ways to act on them that need no training; each is made when asked.
+    """The skills together at equal weights, by the ways to act on them that need no new data; each is made when asked.
 
     Args:
         folder: of the runs of the skills.
         names: of the skills, and of their runs.
     """
-    skills, replays = zip(*map(load_skill, skill_sources([str(folder / name) for name in names], names)), strict=True)
-    plain = ComposedQ(skills)
+    sources = skill_sources([str(folder / name) for name in names], names)
 
-    def act_by(sampler: Sampler, whole: ComposedQ) -> Act:
-        weights = whole.weights()
-        return lambda observation: sampler(observation[None], weights, whole.alpha).action[0].numpy()
+    @cache
+    def skills(shared: bool) -> tuple[list[Skill], list[Replay | None]]:
+        loaded = [load_skill(source) for source in sources]
+        if shared:
+            share_experience(loaded, SHARED_UPDATES, lambda line: print(line, flush=True))
+        return [one.skill() for one in loaded], [one.replay for one in loaded]
 
-    def corrected() -> Act:
-        whole = ComposedQ(skills, correction=learn(skills, replays, CorrectionSettings(), lambda step, loss: None))
-        return act_by(ImportanceSampler(whole), whole)
+    def act(sampler: Callable[[ComposedQ], Sampler], shared: bool = False, corrected: bool = False) -> Act:
+        own, replays = skills(shared)
+        correction = learn(own, replays, CorrectionSettings(), lambda step, loss: None) if corrected else None
+        whole = ComposedQ(own, correction=correction)
+        weights, chosen = whole.weights(), sampler(whole)
+        return lambda observation: chosen(observation[None], weights, whole.alpha).action[0].numpy()
 
     return {
-        COMPOSED: lambda: act_by(ImportanceSampler(plain), plain),
-        f"{COMPOSED}, corrected": corrected,
-        f"{COMPOSED}, product": lambda: act_by(ProductSampler(plain), plain),
-        f"{COMPOSED}, cem": lambda: act_by(CrossEntropySampler(plain), plain),
+        COMPOSED: lambda: act(ImportanceSampler),
+        f"{COMPOSED}, corrected": lambda: act(ImportanceSampler, corrected=True),
+        f"{COMPOSED}, product": lambda: act(ProductSampler),
+        f"{COMPOSED}, cem": lambda: act(CrossEntropySampler),
+        f"{COMPOSED}, shared": lambda: act(ImportanceSampler, shared=True),
+        f"{COMPOSED}, shared, product": lambda: act(ProductSampler, shared=True),
+        f"{COMPOSED}, shared, cem": lambda: act(CrossEntropySampler, shared=True),
+        f"{COMPOSED}, shared, corrected": lambda: act(ImportanceSampler, shared=True, corrected=True),
+        f"{COMPOSED}, shared, corrected, cem": lambda: act(CrossEntropySampler, shared=True, corrected=True),
     }
 
 

@@ -38,13 +38,18 @@ def run(arguments: Sequence[str]) -> int:
         raise missing_package(error, "train") from error
 
     sources = composing.skill_sources(values.runs, values.names)
-    skills, replays = zip(*(composing.load_skill(source) for source in sources), strict=True)
+    loaded = [composing.load_skill(source) for source in sources]
+    skills, replays = [one.skill() for one in loaded], [one.replay for one in loaded]
     composed = ComposedQ(skills, values.kind)
     if values.correct is not None and composed.energies:
         raise ConfigurationError(f"--correct is for Gaussian skills, not for those of {skills[0].algorithm!r}")
     for steps, what in ((values.correct, "a divergence correction"), (values.distil, "a distilled actor")):
         if steps is not None:
             composing.union_of(replays, what)  # refused before anything is learnt or written
+    if values.share is not None:
+        composing.share_experience(loaded, values.share, say)
+        skills = [one.skill() for one in loaded]
+        composed = ComposedQ(skills, values.kind)
     correction, settings = None, None
     if values.correct is not None:
         settings = CorrectionSettings(steps=values.correct)
@@ -59,6 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         draws=values.draws,
         refine=values.refine,
         correction=None if settings is None else asdict(settings),
+        shared_updates=values.share or 0,
     )
     policy = composing.new_policy(composition, skills, correction)
     rows = [composing.observations(replay, OBSERVATIONS) for replay in replays]
@@ -66,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     if out is None:
         now = datetime.now(timezone.utc)
         out = Path("runs") / f"composed-{skills[0].task.spec.name}" / f"{now:%Y%m%d-%H%M%S}_{values.kind}"
-    composing.save(out, composition, correction, report)
+    composing.save(out, composition, skills, correction, report)
     exported = replace(composing.export_composition(out, out / POLICY, policy), path=relative(out / POLICY))
     found = {"folder": relative(out), **report, "export": asdict(exported)}
     if values.distil is not None:
@@ -106,6 +112,11 @@ def _parser() -> Parser:
         metavar="STEPS",
         help="learn the divergence correction from the skills' replay, in so many gradient steps [none]",
     )
+    share = (
+        "first let every skill learn from the experience of all, paid by its own weights of the reward's terms, in so "
+        "many updates; for runs with trainer.keep_terms [none]"
+    )
+    parser.add_argument("--share", type=whole_number(1), metavar="UPDATES", help=share)
     points = "between the skills' means, the best by Q acts; 1 for the mean of the product, whatever Q says [16]"
     parser.add_argument("--points", type=whole_number(1), default=16, help=points)
     refine = "move the best point up the gradient of Q in so many steps, not far from the skills' own actions [none]"

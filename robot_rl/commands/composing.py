@@ -1,19 +1,22 @@
 """Composed policies as folders: made from finished runs, written, and read again; shared by compose and export.
 
 A folder holds composition.json (which runs, weights, temperature), report.json, correction.safetensors where one was
-learnt, and policy.onnx. It refers to the runs; the policy file needs them no more.
+learnt, shared.safetensors where the skills learnt from each other's experience, and policy.onnx. It refers to the runs;
+the policy file needs them no more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
+import torch
+from torch import Tensor
 
 from policies.candidates import DRAWS, POINTS, CandidatePolicy, CandidateSettings
 from policies.composed_export import export_composed
@@ -22,6 +25,7 @@ from policies.composed_q import ComposedQ
 from policies.correction import Correction, CorrectionSettings, learn_correction
 from policies.distillation import DistillationSettings, distil
 from policies.export import ExportReport, export_policy
+from policies.sharing import check_sharing, share
 from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.learner import Batch
 from robot_rl.commands.configuration import saved_config
@@ -30,12 +34,13 @@ from robot_rl.commands.policy_files import COMPOSITION, is_composition, is_run
 from robot_rl.errors import ConfigurationError, StorageError
 from robot_rl.make import make_learner
 from robot_rl.settings import from_mapping
+from robot_rl.task import Task
 from robot_rl.training.checkpoint import load_checkpoint
 from robot_rl.training.files import place_folder, to_json
 from robot_rl.training.replay import Replay
 from robot_rl.training.run import versions
 
-REPORT, CORRECTION = "report.json", "correction.safetensors"
+REPORT, CORRECTION, SHARED = "report.json", "correction.safetensors", "shared.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Composition:
     """Steps up the gradient of Q."""
     correction: dict[str, Any] | None = None
     """Settings of its learning; None for none."""
+    shared_updates: int = 0
+    """Of every skill, from the experience of all."""
     versions: dict[str, str] = field(default_factory=versions)
 
     @classmethod
@@ -111,11 +118,28 @@ def skill_sources(given: Sequence[str], names: Sequence[str] | None = None) -> t
     )
 
 
-def load_skill(source: SkillSource) -> tuple[Skill, Replay | None]:
-    """A skill with its replay; None where that is missing or cannot be read.
+class Loaded(NamedTuple):
+    """What a run brings to a composition."""
+
+    source: SkillSource
+    learner: Any
+    task: Task
+    replay: Replay | None
+    """None where it is missing or cannot be read."""
+    settings: Mapping[str, Any]
+    """Of the algorithm."""
+    training: Mapping[str, Any]
+
+    def skill(self) -> Skill:
+        """The skill that the learner has now; raises ConfigurationError where its algorithm cannot be composed."""
+        return Skill.of_learner(self.learner, self.task, self.source.name, self.settings, self.training)
+
+
+def load_skill(source: SkillSource) -> Loaded:
+    """Reads a run's checkpoint.
 
     Raises:
-        ConfigurationError: the run is gone, or its algorithm cannot be composed.
+        ConfigurationError: the run is gone.
         StorageError: the checkpoint is damaged.
     """
     run = Path(source.run)
@@ -127,15 +151,15 @@ def load_skill(source: SkillSource) -> tuple[Skill, Replay | None]:
     learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
     learner.load_state(saved.part("learner"))
     training = {"steps": saved.part("trainer").values["step"], "seed": config.seed, "command": saved_command(run)}
-    skill = Skill.of_learner(learner, task, source.name, config.algorithm_settings, training)
-    return skill, _replay(run, saved.part("replay"))
+    return Loaded(source, learner, task, _replay(run, saved.part("replay")), config.algorithm_settings, training)
 
 
 def _replay(run: Path, state: Any) -> Replay | None:
     values = state.values
     if not values.get("segments"):
         return None
-    replay = Replay(values["capacity"], values["observation_size"], values["action_size"])
+    terms = values.get("terms", [])  # named since replays can keep them
+    replay = Replay(values["capacity"], values["observation_size"], values["action_size"], terms=terms)
     try:
         replay.load_from(run / "replay", state)
     except StorageError:
@@ -164,6 +188,20 @@ def union_of(replays: Sequence[Replay | None], what: str) -> Callable[[int], Bat
         return Batch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     return sample
+
+
+def share_experience(loaded: Sequence[Loaded], updates: int, say: Callable[[str], None]) -> None:
+    """Lets every skill's learner learn from the experience of all, in place; see `policies.sharing`.
+
+    Raises:
+        ConfigurationError: a replay is missing or holds no values of reward terms, or these differ.
+    """
+    tasks, replays = [one.task for one in loaded], [one.replay for one in loaded]
+    check_sharing([one.source.name for one in loaded], tasks, replays)
+    say(f"every skill learns from the experience of all, {updates:,} updates each")
+    known = [replay for replay in replays if replay is not None]
+    learners = [one.learner for one in loaded]
+    share(learners, tasks, known, updates, progress=lambda k, found: say(f"  {k:>7,}  {found['critic_loss']:.4g}"))
 
 
 def learn(
@@ -222,13 +260,46 @@ def _widest(policy: CandidatePolicy) -> tuple[int, ...]:
     return max((skill_sizes(skill)[1:-1] for skill in policy.composed.skills), key=sum)
 
 
-def save(folder: Path, composition: Composition, correction: Correction | None, report: dict[str, Any]) -> None:
+def save(
+    folder: Path,
+    composition: Composition,
+    skills: Sequence[Skill],
+    correction: Correction | None,
+    report: dict[str, Any],
+) -> None:
     """Writes the folder, without the policy file."""
     files = {COMPOSITION: to_json(asdict(composition)), REPORT: to_json(report)}
     if correction is not None:
         tensors = {name: tensor.contiguous() for name, tensor in correction.critics.state_dict().items()}
         files[CORRECTION] = safetensors.torch.save(tensors)
+    if composition.shared_updates:
+        files[SHARED] = safetensors.torch.save(_weights_of(skills))
     place_folder(folder, files)
+
+
+def _weights_of(skills: Sequence[Skill]) -> dict[str, Tensor]:
+    """All that sharing changes of the skills, by name; tensors that are one in memory are copied."""
+    found = {}
+    for index, skill in enumerate(skills):
+        found[f"{index}.alpha"] = torch.tensor(skill.alpha, dtype=torch.float64)
+        for part in ("actor", "critics"):
+            for name, tensor in getattr(skill, part).state_dict().items():
+                found[f"{index}.{part}.{name}"] = tensor.clone(memory_format=torch.contiguous_format)
+    return found
+
+
+def _with_shared(folder: Path, skills: Sequence[Skill]) -> list[Skill]:
+    """The skills as sharing left them."""
+    try:
+        found = safetensors.torch.load((folder / SHARED).read_bytes())
+        for index, skill in enumerate(skills):
+            for part in ("actor", "critics"):
+                start = f"{index}.{part}."
+                own = {name.removeprefix(start): found[name] for name in found if name.startswith(start)}
+                getattr(skill, part).load_state_dict(own)
+        return [replace(skill, alpha=float(found[f"{index}.alpha"])) for index, skill in enumerate(skills)]
+    except (OSError, RuntimeError, KeyError, safetensors.SafetensorError) as error:
+        raise StorageError(f"{folder / SHARED} is damaged: {error}") from error
 
 
 def load_composition(folder: Path) -> tuple[CandidatePolicy, Composition]:
@@ -239,7 +310,9 @@ def load_composition(folder: Path) -> tuple[CandidatePolicy, Composition]:
         StorageError: a file is damaged.
     """
     composition = Composition.read(folder)
-    skills = [load_skill(source)[0] for source in composition.skills]
+    skills = [load_skill(source).skill() for source in composition.skills]
+    if composition.shared_updates:
+        skills = _with_shared(folder, skills)
     return new_policy(composition, skills, _read_correction(folder, composition, skills)), composition
 
 

@@ -40,6 +40,8 @@ class Transitions:
     """Whether it was the last step of its episode, by a terminal state or by a time limit, (M,) bool."""
     environment: np.ndarray
     """Which of the N, (M,) int."""
+    values: np.ndarray
+    """Of the reward's terms before weighting, in the order of `Collector.terms`, (M, T)."""
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Collector:
 
     Attributes:
         count: N.
+        terms: names of the T reward terms whose values are taken along; none, unless `keep_terms` was called.
         observation: current observations, (N, O) float32.
         finished: episodes that ended and were not taken yet, oldest first.
     """
@@ -128,6 +131,17 @@ class Collector:
         self._episodes = [Episode() for _ in range(self.count)]
         # Environments whose next step ignores the action and only resets (AutoresetMode.NEXT_STEP).
         self._resetting = np.zeros(self.count, dtype=bool)
+        self.terms: tuple[str, ...] = ()
+
+    def keep_terms(self) -> None:
+        """From now on transitions carry the values of the reward's terms.
+
+        Raises:
+            ConfigurationError: the environment's reward has no named terms.
+        """
+        self.terms = tuple(getattr(getattr(self.env.unwrapped, "task", None), "terms", ()))
+        if not self.terms:
+            raise ConfigurationError("trainer: keep_terms needs the reward's terms, and this environment names none")
 
     @property
     def at_start(self) -> bool:
@@ -170,8 +184,11 @@ class Collector:
         self._resetting = np.zeros(self.count, dtype=bool)
         if ended.any():
             next_observation, observation = self._follow(ended, observation, info)
+        values = np.empty((self.count, len(self.terms)))
+        for index, name in enumerate(self.terms):
+            values[:, index] = info["reward_values"][name]
         which = np.arange(self.count)
-        transitions = Transitions(self.observation, action, reward, next_observation, terminated, ended, which)
+        transitions = Transitions(self.observation, action, reward, next_observation, terminated, ended, which, values)
         if not real.all():
             transitions = Transitions(*(getattr(transitions, name)[real] for name in Transitions.__annotations__))
         self.observation = observation

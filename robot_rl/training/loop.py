@@ -69,6 +69,9 @@ class TrainerSettings:
     episode_seconds: float | None = None
     """s, of a training episode on a robot; evaluation and, by default, training take the task's own limit. Short ones
     show the learner more of the starts."""
+    keep_terms: bool = False
+    """Whether a replay keeps the value of every reward term beside the reward, in simulation: then skills that weigh
+    the same terms differently can learn from each other's experience (`robot-rl compose --share`)."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""

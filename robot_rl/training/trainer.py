@@ -65,8 +65,11 @@ class Trainer(TrainingLoop):
         """See `train`; `env` may also be where the transitions of another process arrive."""
         super().__init__(env, learner, settings, run, evaluate)
         replay_seed, action_seed = np.random.SeedSequence(settings.seed).generate_state(2)
+        if settings.keep_terms and isinstance(self.collector, Collector):
+            self.collector.keep_terms()
+        terms = getattr(self.collector, "terms", ())
         sizes = (learner.observation_size, learner.action_size)
-        self.replay = Replay(settings.replay_capacity, *sizes, seed=int(replay_seed))
+        self.replay = Replay(settings.replay_capacity, *sizes, seed=int(replay_seed), terms=terms)
         self._actions = np.random.Generator(np.random.PCG64(int(action_seed)))
 
     def _collect(self) -> None:
@@ -81,7 +84,9 @@ class Trainer(TrainingLoop):
             action = self.learner.act(observation)  # (N, A)
         self.learner.normalizer.observe(observation)
         rows = collector.step(action)
-        self.replay.add(rows.observation, rows.action, rows.reward, rows.next_observation, rows.terminated)
+        self.replay.add(
+            rows.observation, rows.action, rows.reward, rows.next_observation, rows.terminated, rows.values
+        )
         self.step += len(rows.reward)
         self._note(collector.take_finished())
 

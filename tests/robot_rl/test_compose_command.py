@@ -35,6 +35,17 @@ def composed(runs, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """Two skills of the pusher that learnt from each other's experience, composed."""
+    folder = tmp_path_factory.mktemp("shared")
+    for axes in ("x", "y"):
+        arguments = ["--task.axes", axes, "--out", str(folder / axes), "--trainer.keep_terms", "true"]
+        assert main(["train", "push", "--robot", "planar_arm", *arguments, *TINY]) == 0
+    assert main(["compose", str(folder / "x"), str(folder / "y"), "--share", "20", "--out", str(folder / "both")]) == 0
+    return folder
+
+
 def failed(capsys, *arguments):
     capsys.readouterr()
     code = main([str(argument) for argument in arguments])
@@ -186,3 +197,33 @@ def test_runs_that_do_not_fit_are_refused_with_both_values(runs, capsys, tmp_pat
     code, line = failed(capsys, "compose", runs / "low", other, "--out", tmp_path / "out")
     assert code == 2
     assert "differ in discount: 0.99 for 'low', 0.9 for 'other'" in line
+
+
+def test_shared_experience_changes_the_skills_and_is_in_the_folder(shared, tmp_path):
+    policy = ComposedPolicy.load(shared / "both" / "policy.onnx")
+    again, plain = tmp_path / "again.onnx", tmp_path / "plain"
+    assert main(["export", str(shared / "both"), "--out", str(again)]) == 0
+    assert main(["compose", str(shared / "x"), str(shared / "y"), "--out", str(plain)]) == 0
+    rows = np.random.default_rng(0).standard_normal((50, policy.contract.observation.size)).astype(np.float32)
+    answers = [
+        np.stack([one.act(row) for row in rows])
+        for one in (policy, ComposedPolicy.load(again), ComposedPolicy.load(plain / "policy.onnx"))
+    ]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert np.abs(answers[0] - answers[2]).max() > 1e-3
+
+
+def test_a_damaged_file_of_shared_skills_is_named(shared, tmp_path, capsys):
+    folder = tmp_path / "both"
+    shutil.copytree(shared / "both", folder)
+    (folder / "shared.safetensors").write_bytes(b"no weights")
+    code, line = failed(capsys, "export", folder, "--out", tmp_path / "out.onnx")
+    assert code == 2
+    assert "shared.safetensors is damaged" in line
+
+
+def test_skills_whose_replay_kept_no_terms_cannot_share_it(runs, capsys, tmp_path):
+    code, line = failed(capsys, "compose", runs / "low", runs / "high", "--share", 10, "--out", tmp_path / "out")
+    assert code == 2
+    assert "train it with trainer.keep_terms" in line
+    assert not (tmp_path / "out").exists()

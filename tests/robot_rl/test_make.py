@@ -73,7 +73,7 @@ def test_a_learner_fits_its_task(name):
         (lambda: make_robot("go2", backend="bullet"), ["bullet", "mujoco"]),
         (lambda: make_task("jump", "go2"), ["jump", "walk"]),
         (lambda: make_task("walk", "go2", {"forwrd": 1}), ["forwrd", "forward"]),
-        (lambda: make_learner("ppo", make_task("stand", "go2")), ["ppo", "sac"]),
+        (lambda: make_learner("dreamer", make_task("stand", "go2")), ["dreamer", "sac"]),
         (lambda: make_learner("sac", make_task("stand", "go2"), {"gamma": 0.9}), ["gamma", "discount"]),
     ],
 )

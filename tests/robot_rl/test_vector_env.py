@@ -86,7 +86,7 @@ def test_spaces_types_and_final_observations_are_those_of_gymnasiums_own_vector_
             assert mine[4]["_final_obs"].dtype == bool
             assert mine[4]["final_obs"].dtype == object
             assert np.array_equal(mine[4]["_final_info"], mine[4]["_final_obs"])
-            assert set(mine[4]["final_info"]) == {"reward_terms", "safety", "applied"}
+            assert set(mine[4]["final_info"]) == {"reward_terms", "reward_values", "safety", "applied"}
             for observation, ended in zip(mine[4]["final_obs"], mine[4]["_final_obs"], strict=True):
                 assert (observation in env.single_observation_space) if ended else observation is None
     theirs.close()

@@ -188,6 +188,7 @@ def test_a_snapshot_goes_on_in_the_middle_of_an_episode(small):
 
 def test_a_wrapper_with_unknown_state_means_no_snapshots(small):
     inner = small.PointMassWithSnapshots()
+    inner.reset(seed=0)
     assert Collector(gymnasium.wrappers.TimeLimit(inner, 5)).has_snapshots
     assert not Collector(gymnasium.wrappers.FlattenObservation(inner)).has_snapshots
     assert not Collector(gymnasium.wrappers.NormalizeReward(inner)).has_snapshots

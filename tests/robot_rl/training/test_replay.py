@@ -54,6 +54,42 @@ def test_batches_are_float32_of_the_documented_shapes():
     assert all(getattr(batch, name).dtype == np.float32 for name in shapes)
 
 
+def test_kept_values_pay_the_reward_of_other_weights_and_survive_the_disk(tmp_path):
+    def values_of(first, count):
+        index = np.arange(first, first + count)
+        return np.stack([index, -10.0 * index, np.ones(count)], axis=1)
+
+    replay = Replay(10, 2, 1, terms=("near", "far", "time"))
+    replay.add(**rows(0, 8), values=values_of(0, 8))
+    replay.add(**rows(8, 6), values=values_of(8, 6))
+    state = replay.save_to(tmp_path)
+    loaded = Replay(10, 2, 1, terms=("near", "far", "time"))
+    loaded.load_from(tmp_path, state)
+    for one in (replay, loaded):
+        batch = one.sample(200, np.array([2.0, 0.1, -0.5]))
+        np.testing.assert_allclose(batch.reward, (2.0 - 0.1 * 10.0) * batch.observation[:, 0] - 0.5, atol=1e-4)
+        own = one.sample(200)
+        np.testing.assert_allclose(own.reward, own.observation[:, 0] + 0.3, atol=1e-4)
+    with pytest.raises(StorageError, match=r"terms is \['near', 'far', 'time'\]"):
+        Replay(10, 2, 1).load_from(tmp_path, state)
+
+
+def test_a_value_that_is_not_finite_is_refused_by_its_place():
+    replay = Replay(10, 2, 1, terms=("near", "far"))
+    with pytest.raises(InvalidInput, match=r"values\[1\] is nan at transition 2"):
+        replay.add(**rows(0, 3), values=np.array([[0.0, 0.0], [0.0, 0.0], [0.0, np.nan]]))
+
+
+def test_a_replay_from_before_terms_were_kept_is_read(tmp_path):
+    replay = Replay(10, 2, 1)
+    replay.add(**rows(0, 4))
+    state = replay.save_to(tmp_path)
+    del state.values["terms"]
+    loaded = Replay(10, 2, 1)
+    loaded.load_from(tmp_path, state)
+    assert held(loaded) == {0, 1, 2, 3}
+
+
 def test_sampling_is_uniform():
     replay = Replay(8, 2, 1, seed=3)
     replay.add(**rows(0, 8))
