@@ -4,10 +4,10 @@
     python benchmarks/composed_vs_trained.py --table --out composed
 
 For each seed the two skills of a problem are trained with the recipe of its task and robot, `--steps` steps each, and
-composed at equal weights. Beside that stands one training on the mean of the two rewards, with the same recipe, judged
-after a quarter, half and all of the steps that both skills took together. Everything is evaluated on the mean reward,
-in the same episodes, by the deterministic action of each policy; `idle`, which always takes action zero, tells what
-nothing is worth.
+composed at equal weights, as they are and after each has learnt from the experience of both. Beside that stands one
+training on the mean of the two rewards, with the same recipe, judged after a quarter, half and all of the steps that
+both skills took together. Everything is evaluated on the mean reward, in the same episodes, by the deterministic action
+of each policy; `idle`, which always takes action zero, tells what nothing is worth.
 
 Runs are kept in the output folder and every evaluation is a line of results.jsonl there. What is there already is not
 done again, and a training that was cut short goes on from its last checkpoint: the same command can be given at any

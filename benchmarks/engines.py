@@ -34,7 +34,7 @@ from robot_rl.evaluation import evaluate  # noqa: E402
 from robot_rl.make import SIMULATORS, make_env, make_robot, make_task  # noqa: E402
 from robot_rl.robot import JointCommand, Start  # noqa: E402
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot  # noqa: E402
-from sim.mujoco_model import model_path  # noqa: E402
+from sim.mujoco_model import held_model  # noqa: E402
 from sim.pybullet_world import PyBulletWorld  # noqa: E402
 
 MASS_TARGET = 1e-6
@@ -47,23 +47,9 @@ PUSH = 0.02
 """Amplitude of the torques of the swing, share of each joint's effort limit."""
 
 
-def held(spec: RobotSpec, timestep: float) -> mujoco.MjModel:
-    """The robot's model with its base held and nothing that touches, its joints without ends and dry friction."""
-    edit = mujoco.MjSpec.from_file(str(model_path(spec)))
-    for joint in [j for j in edit.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]:
-        edit.delete(joint)
-    for geom in edit.geoms:
-        geom.contype = geom.conaffinity = 0
-    edit.option.timestep = timestep
-    model = edit.compile()
-    model.jnt_limited[:] = 0
-    model.dof_frictionloss[:] = 0.0
-    return model
-
-
 def mass_matrix_error(spec: RobotSpec) -> float:
     """Largest relative difference over random poses."""
-    model = held(spec, 0.001)
+    model = held_model(spec, 0.001)
     data, world, rng = mujoco.MjData(model), PyBulletWorld(model), np.random.default_rng(0)
     worst = 0.0
     for _ in range(POSES):
@@ -81,7 +67,7 @@ def mass_matrix_error(spec: RobotSpec) -> float:
 
 def swing(spec: RobotSpec, timestep: float) -> dict[str, float]:
     """Difference of the joints while the held robot swings, rad."""
-    model = held(spec, timestep)
+    model = held_model(spec, timestep)
     data, world = mujoco.MjData(model), PyBulletWorld(model)
     if model.neq == 0:  # closed loops are closed where the model has them
         for joint, position in zip(spec.joint_names, spec.home, strict=True):

@@ -1,6 +1,6 @@
 """Where a composed walk goes, over the weights of its two skills.
 
-    python benchmarks/composed_vs_trained.py --problem walk --seed 0 --out composed
+    python benchmarks/composed_vs_trained.py --problem walk --seed 0 --steps 25000 --out composed
     python benchmarks/heading.py composed/walk-go2_s0_25000
 
 The two skills walk forward and to the left. For each of 11 weights of the second one, from 0 to 1, the composed policy

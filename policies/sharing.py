@@ -54,7 +54,7 @@ def check_sharing(names: Sequence[str], tasks: Sequence[Task], replays: Sequence
         if not replay.terms:
             raise ConfigurationError(
                 f"skills share what the terms of the reward were worth, which the replay of {name!r} does not hold; "
-                "train it with trainer.keep_terms"
+                "train it with trainer.keep_terms, in simulation"
             )
         if task.name != tasks[0].name or set(task.terms) != set(tasks[0].terms):
             raise ConfigurationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ class RewardTerm:
     """(...,), before weighting."""
 
 
-class Task:
+class Task(ABC):
     """Base of all tasks. A subclass fills in the class attributes and methods; it never knows where the robot lives."""
 
     name: str = ""
@@ -81,9 +82,9 @@ class Task:
                     f"here; it provides: {', '.join(sorted(provides))}"
                 )
 
+    @abstractmethod
     def reward_terms(self) -> Mapping[str, RewardTerm]:
         """The reward's summands by name."""
-        raise NotImplementedError(f"task {type(self).__name__} must define reward_terms")
 
     def reward(self, step: Step) -> tuple[Array, dict[str, Array]]:
         """The reward (...,) and its weighted terms by name, each (...,)."""

@@ -57,6 +57,27 @@ def compile_model(spec: RobotSpec, terrain: bool = False) -> mujoco.MjModel:
         raise ConfigurationError(f"robot {spec.name!r}: cannot compile model {path}: {_one_line(error)}") from error
 
 
+def held_model(spec: RobotSpec, timestep: float) -> mujoco.MjModel:
+    """The robot's file with its base held and nothing that touches, its joints without ends and dry friction.
+
+    What is left is rigid bodies with damping and armature, whose motion two engines can be compared by.
+
+    Args:
+        spec: the robot.
+        timestep: of the physics, s.
+    """
+    edit = mujoco.MjSpec.from_file(str(model_path(spec)))
+    for joint in [j for j in edit.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]:
+        edit.delete(joint)
+    for geom in edit.geoms:
+        geom.contype = geom.conaffinity = 0
+    edit.option.timestep = timestep
+    model = edit.compile()
+    model.jnt_limited[:] = 0
+    model.dof_frictionloss[:] = 0.0
+    return model
+
+
 def model_path(spec: RobotSpec) -> Path:
     """The model file on disk; `menagerie:NAME` is looked up in the mujoco-menagerie package or under MENAGERIE_ROOT."""
     given = spec.simulation.model

@@ -13,7 +13,7 @@ from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.make import make_batch, make_camera, make_robot
 from robot_rl.robot import JointCommand, Start
 from robot_rl.spec import load_robot
-from sim.mujoco_model import model_path
+from sim.mujoco_model import held_model
 from sim.mujoco_robot import MujocoRobot
 
 pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
@@ -52,25 +52,11 @@ def both():
         robot.close()
 
 
-def swinging(name, timestep):
-    """A robot with its base held, without contacts, limits and friction; damping and armature stay."""
-    edit = mujoco.MjSpec.from_file(str(model_path(load_robot(name))))
-    for joint in [j for j in edit.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]:
-        edit.delete(joint)
-    for geom in edit.geoms:
-        geom.contype = geom.conaffinity = 0
-    edit.option.timestep = timestep
-    model = edit.compile()
-    model.jnt_limited[:] = 0
-    model.dof_frictionloss[:] = 0.0
-    return model
-
-
 @pytest.mark.parametrize(
     ("name", "timestep"), [("go2", 0.0005), ("minitaur", 0.0002), ("dclaw", 0.0005), ("leap_hand", 0.0005)]
 )
 def test_a_held_robot_swings_as_in_mujoco(name, timestep, world):
-    model = swinging(name, timestep)
+    model = held_model(load_robot(name), timestep)
     data, spec = mujoco.MjData(model), load_robot(name)
     if name != "minitaur":  # its loops are closed where the model has them
         for joint, position in zip(spec.joint_names, spec.home, strict=True):
