@@ -89,8 +89,8 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "compose",
-        "Put several trained policies together without a step in the world: one policy file whose weights and temperature may be "
-        "turned while the robot moves, and a report on how far the skills disagree.",
+        "Put several trained policies together without a step in the world: one policy file whose weights and "
+        "temperature may be turned while the robot moves, and a report on how far the skills disagree.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run, or of one of its checkpoints")
     parser.add_argument(
