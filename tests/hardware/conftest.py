@@ -33,7 +33,6 @@ _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _DOMAINS = itertools.count(os.getpid() + 25 * _WORKER)
 _FIRST_PORT = 28000
 
-
 _LONGEST = ("test_training.py", "test_policy_node.py", "test_bad_days.py")
 
 
@@ -63,7 +62,10 @@ class Process:
 
     def wait(self, timeout: float = PATIENCE) -> int:
         """Waits until it has ended by itself; returns the exit code."""
-        return self.process.wait(timeout)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {timeout:g} s:\n{self.output}") from None
 
     def wait_for(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Waits until it has printed a line that matches, and returns that line."""

@@ -301,7 +301,7 @@ def test_velocity_commands_rule_while_they_come(lock_step_network: Any, until: C
         until(walks, "it does not walk")
         assert loop._runner.goal[0] == pytest.approx(0.6)  # the most that training saw
         assert 1 <= loop.supervision.counts["cmd_vel"] <= sent
-        until(lambda: loop.phase == "stand", "it walks on after the commands have ceased")
+        until(lambda: loop.phase == "stand", "it walks on after the commands have ceased", timeout=10.0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
