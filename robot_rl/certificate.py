@@ -69,8 +69,10 @@ class Finding:
     figures: Mapping[str, float] | None = None
     terms: Mapping[str, Any] | None = None
     engine: str = ""
+    diverged: int = 0
+    """Episodes in which the simulation diverged; they count as failures, and one of them fails the condition."""
     reason: str = ""
-    """Why it was not run."""
+    """Why it was not run, or why it fails whatever its interval says."""
 
 
 def read_conditions(values: Any, where: str) -> tuple[Condition, ...]:
@@ -106,8 +108,7 @@ def nominal_finding(evaluation: Evaluation, engine: str) -> Finding:
     """How the policy does where nothing differs: its episodes must go well for a certificate to mean anything."""
     well = went_well(evaluation)
     kept = proportion(int(well.sum()), len(well))
-    verdict = PASS if kept.low >= NOMINAL_SHARE else FAIL if kept.high < NOMINAL_SHARE else UNSURE
-    return _finding("nominal", "as it was trained", verdict, NOMINAL_SHARE, kept, evaluation, None, engine)
+    return _finding("nominal", "as it was trained", NOMINAL_SHARE, kept, evaluation, None, engine)
 
 
 def finding(
@@ -115,9 +116,7 @@ def finding(
 ) -> Finding:
     """How the policy does under a condition, on the same starts and goals as in the nominal one."""
     kept = kept_share(score(nominal, nominal), score(evaluation, nominal))
-    threshold = condition.threshold
-    verdict = PASS if kept.low >= threshold else FAIL if kept.high < threshold else UNSURE
-    return _finding(condition.name, condition.description, verdict, threshold, kept, evaluation, terms, engine)
+    return _finding(condition.name, condition.description, condition.threshold, kept, evaluation, terms, engine)
 
 
 def without(condition: Condition, verdict: str, reason: str) -> Finding:
@@ -176,7 +175,6 @@ def to_dict(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 def _finding(
     name: str,
     description: str,
-    verdict: str,
     threshold: float,
     kept: Share,
     evaluation: Evaluation,
@@ -184,11 +182,11 @@ def _finding(
     engine: str,
 ) -> Finding:
     count = len(evaluation.episodes)
-    successes = evaluation.successes
+    successes, diverged = evaluation.successes, evaluation.faults
     return Finding(
         name,
         description,
-        verdict,
+        FAIL if diverged else PASS if kept.low >= threshold else FAIL if kept.high < threshold else UNSURE,
         threshold,
         kept,
         proportion(evaluation.completed, count),
@@ -197,4 +195,6 @@ def _finding(
         dict(evaluation.summary()["figures"]),
         None if terms is None else dict(terms),
         engine,
+        diverged,
+        f"the simulation diverged in {diverged} of {count} episodes" if diverged else "",
     )

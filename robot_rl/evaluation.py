@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.errors import RobotFault
+
 if TYPE_CHECKING:
     from robot_rl.env import RobotEnv
 
@@ -31,17 +33,19 @@ class EpisodeResult:
     seconds: float
     """Of robot time."""
     reward: float
-    """Sum over the episode."""
+    """Sum over the episode; 0 where a fault ended it."""
     ended_early: bool
-    """The task ended or the supervisor stopped the robot, for a walking robot: it fell."""
+    """The task ended or the supervisor stopped the robot, for a walking robot: it fell; or a fault ended it."""
     success: bool | None
-    """As the task defines it, and not ended early; None where the task has no such notion."""
+    """As the task defines it, and not ended early; None where the task has no such notion, or a fault ended it."""
     figures: dict[str, float]
-    """The task's own, in SI."""
+    """The task's own, in SI; none where a fault ended the episode."""
     safety: dict[str, int]
     """Ticks on which each check failed."""
     randomization: dict[str, float] = field(default_factory=dict)
     """What was drawn for the episode, by name; empty for a robot that is always the same."""
+    fault: str = ""
+    """Of the robot, or a simulation that diverged, where that ended the episode."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,19 @@ class Evaluation:
         known = [episode.success for episode in self.episodes if episode.success is not None]
         return sum(known) if known else None
 
+    @property
+    def faults(self) -> int:
+        """Episodes that a fault ended."""
+        return sum(bool(episode.fault) for episode in self.episodes)
+
     def mean(self, name: str) -> float:
-        """Mean of one of the task's figures over the episodes."""
-        return float(np.mean([episode.figures[name] for episode in self.episodes]))
+        """Mean of one of the task's figures over the episodes that no fault ended."""
+        return float(np.mean([episode.figures[name] for episode in self.episodes if not episode.fault]))
 
     def summary(self) -> dict[str, Any]:
         """Figures over all episodes."""
         rewards = [episode.reward for episode in self.episodes]
-        names = self.episodes[0].figures
+        names = next((episode.figures for episode in self.episodes if not episode.fault), {})
         safety = sorted({name for episode in self.episodes for name in episode.safety})
         return {
             "episodes": len(self.episodes),
@@ -95,6 +104,7 @@ def evaluate(
     seed: int = FIRST_SEED,
     goal: Sequence[float] | None = None,
     watch: Callable[[int], None] | None = None,
+    faults_fail: bool = False,
 ) -> Evaluation:
     """Plays whole episodes and measures them.
 
@@ -105,6 +115,10 @@ def evaluate(
         seed: of the first episode; the next ones follow on.
         goal: the same for every episode; sampled by the task by default.
         watch: called with the episode's number after the reset and after every tick, to film.
+        faults_fail: whether an episode that a fault ends counts as failed, for a simulation that may diverge.
+
+    Raises:
+        RobotFault: the robot's, or a simulation's that diverged, unless `faults_fail`.
     """
     results, latencies = [], []
     for index in range(episodes):
@@ -112,21 +126,30 @@ def evaluate(
         observation, started_with = env.reset(seed=seed + index, options=options)
         if watch:
             watch(index)
-        total, measured = 0.0, []
+        total, measured, fault = 0.0, [], ""
         safety: dict[str, int] = {}
         terminated = truncated = False
         while not (terminated or truncated):
             started = time.perf_counter()
             action = act(observation)
             latencies.append(time.perf_counter() - started)
-            observation, reward, terminated, truncated, info = env.step(action)
+            try:
+                observation, reward, terminated, truncated, info = env.step(action)
+            except RobotFault as error:
+                if not faults_fail:
+                    raise
+                fault = str(error)
+                break
             total += reward
             for name in info["safety"]:
                 safety[name] = safety.get(name, 0) + 1
             measured.append(env.task.measure(env.state, env.goal))
             if watch:
                 watch(index)
-        result = _result(env, seed + index, total, terminated, safety, measured)
+        if fault:
+            result = _failed(env, seed + index, safety, len(measured), fault)
+        else:
+            result = _result(env, seed + index, total, terminated, safety, measured)
         results.append(replace(result, randomization=dict(started_with.get("randomization", {}))))
     p50, p99, longest = np.quantile(latencies, [0.5, 0.99, 1.0])
     return Evaluation(tuple(results), {"p50": float(p50), "p99": float(p99), "max": float(longest)})
@@ -146,4 +169,19 @@ def _result(
         success=None if success is None else success and not (terminated and env.task.end_is_failure),
         figures=env.task.summarise(steps) if steps else {},
         safety=dict(safety),
+    )
+
+
+def _failed(env: RobotEnv, seed: int, safety: dict[str, int], ticks: int, fault: str) -> EpisodeResult:
+    """An episode that a fault ended: what numbers that ran away have earned or measured says nothing."""
+    return EpisodeResult(
+        seed=seed,
+        goal=tuple(float(value) for value in env.goal),
+        seconds=ticks * env.task.spec.control_dt,
+        reward=0.0,
+        ended_early=True,
+        success=None,
+        figures={},
+        safety=dict(safety),
+        fault=fault,
     )

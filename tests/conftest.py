@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ import pytest
 import yaml
 
 from robot_rl.spec import BUILTIN, RobotSpec, load_robot, parse_robot
+
+# Networks this small are slower on several threads, and far slower where other processes want the cores too, since
+# threads that wait for each other keep a core busy. It counts for this process, before it loads torch, and for those
+# that it starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REMOVED = object()
 """As a value: takes the key out."""

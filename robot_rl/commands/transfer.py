@@ -87,7 +87,7 @@ class _Trial:
     def _evaluate(self, engine: str, varied: Any) -> Evaluation:
         env = make.make_env(self._spec, self._task, backend=engine, randomization=varied, time_limit=self._seconds)
         try:
-            return evaluate(env, self._act, self._episodes, self._seed)
+            return evaluate(env, self._act, self._episodes, self._seed, faults_fail=True)
         finally:
             env.close()
 
@@ -120,8 +120,9 @@ def report(about: Mapping[str, Any], findings: Sequence[Finding], given: bool) -
     """The certificate as lines for a person."""
     rows = [("condition", "kept", "95 % interval", "at least", "to the end", "success", "")]
     for one in findings:
+        verdict = f"{one.verdict}: {one.reason}" if one.reason else one.verdict
         if one.kept is None or one.completed is None:
-            rows.append((one.name, "-", "", "", "", "", f"{one.verdict}: {one.reason}"))
+            rows.append((one.name, "-", "", "", "", "", verdict))
             continue
         rows.append(
             (
@@ -131,12 +132,12 @@ def report(about: Mapping[str, Any], findings: Sequence[Finding], given: bool) -
                 f"{one.threshold:.0%}",
                 f"{one.completed.value:.0%}",
                 "-" if one.success is None else f"{one.success.value:.0%}",
-                one.verdict,
+                verdict,
             )
         )
-    verdict = "passes" if given else "does not pass"
+    outcome = "passes" if given else "does not pass"
     head = f"{about['policy']}: {about['task']} on {about['robot']}, {about['episodes']} episodes a condition"
-    return f"{head}\n{table(rows)}\n{about['policy']} {verdict}"
+    return f"{head}\n{table(rows)}\n{about['policy']} {outcome}"
 
 
 def _conditions(path: str | None, only: list[str] | None, left_out: list[str] | None) -> list[Condition]:

@@ -135,6 +135,8 @@ def _row(one: Finding) -> str:
         return f'<tr><td>{name}<br><small>{what}</small></td><td colspan="5">{reason}</td><td>{badge}</td></tr>'
     engine = f" ({html.escape(one.engine)})" if one.name in ("nominal", "other_engine") else ""
     mean = sum(one.returns) / len(one.returns)
+    if one.reason:
+        badge += f"<br><small>{html.escape(one.reason)}</small>"
     return (
         f"<tr><td>{name}{engine}<br><small>{what}</small></td><td>{mean:.1f}</td><td>{_share(one.kept)}</td>"
         f"<td>{one.threshold:.0%}</td><td>{_share(one.completed)}</td><td>{_share(one.success)}</td><td>{badge}</td></tr>"
@@ -177,8 +179,9 @@ h3 {{ font-size: .95rem; margin: 1rem 0 .2rem; }}
 </tbody></table>
 <p><small>Kept is the share of the nominal return, with its 95 % interval (bootstrap over seeds); of the nominal row
 it is the share of episodes that went well, whose interval must lie above {share}. A condition passes where the
-whole interval is at or above its threshold, fails where it is below, and is unsure in between. To the end and success
-have Wilson's intervals.</small></p>
+whole interval is at or above its threshold, fails where it is below, and is unsure in between; an episode in which
+the simulation diverged counts as a failure and fails the condition. To the end and success have Wilson's
+intervals.</small></p>
 {svg}
 <h2>What each condition changes</h2>
 {terms}

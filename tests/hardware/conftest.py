@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +27,23 @@ if TYPE_CHECKING:
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed (extra 'ros')")
 
+# Each worker of pytest-xdist (gw0, gw1, ...) has domains of its own, so that none meets what another has just left.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 # Domains above 101 collide with the ports that Linux hands out by itself.
-_DOMAINS = itertools.count(os.getpid())
+_DOMAINS = itertools.count(os.getpid() + 25 * _WORKER)
 _FIRST_PORT = 28000
+
+_LONGEST = ("test_training.py", "test_policy_node.py", "test_bad_days.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that the workers of pytest-xdist end at about the same time."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: not (item.path.parent == here and item.path.name in _LONGEST))
+
+
+PATIENCE = 90.0
+"""s that anything may take on a busy machine; where it comes sooner, nobody waits."""
 
 
 class Process:
@@ -46,7 +60,14 @@ class Process:
         """What it has printed so far."""
         return self._place.read_text()
 
-    def wait_for(self, pattern: str, timeout: float = 30.0) -> str:
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Waits until it has ended by itself; returns the exit code."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {timeout:g} s:\n{self.output}") from None
+
+    def wait_for(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Waits until it has printed a line that matches, and returns that line."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -58,7 +79,7 @@ class Process:
             time.sleep(0.02)
         raise AssertionError(f"no line like {pattern!r} within {timeout:g} s in:\n{self.output}")
 
-    def end(self, number: int = signal.SIGINT, timeout: float = 20.0) -> int:
+    def end(self, number: int = signal.SIGINT, timeout: float = PATIENCE) -> int:
         """Sends a signal and waits; returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -133,10 +154,7 @@ def network_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Callable[...
             try:
                 yield begin
             finally:
-                for process in started:
-                    if process.process.poll() is None:
-                        process.process.kill()
-                        process.process.wait()
+                _end(started)
 
     return network
 
@@ -151,10 +169,7 @@ def start(domain: int, tmp_path: Path) -> Iterator[Callable[..., Process]]:
         return started[-1]
 
     yield begin
-    for process in started:
-        if process.process.poll() is None:
-            process.process.kill()
-            process.process.wait()
+    _end(started)
 
 
 @pytest.fixture
@@ -209,7 +224,7 @@ class Operator:
         self._clients: dict[str, Any] = {}
         self.session.start()
 
-    def call(self, kind: type, service: str, request: Any, timeout: float = 20.0, tries: int = 1) -> Any:
+    def call(self, kind: type, service: str, request: Any, timeout: float = PATIENCE, tries: int = 1) -> Any:
         """The answer of a service; one that does not mind being called twice may be asked in several tries."""
         for _ in range(tries):
             answered = threading.Event()
@@ -219,7 +234,7 @@ class Operator:
                 return future.result()
         raise AssertionError(f"{service} did not answer")
 
-    def send(self, kind: type, service: str, request: Any, timeout: float = 20.0) -> Any:
+    def send(self, kind: type, service: str, request: Any, timeout: float = PATIENCE) -> Any:
         """The future answer of a service."""
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, service)
@@ -234,7 +249,7 @@ class Operator:
         """Calls a std_srvs/Trigger."""
         from std_srvs.srv import Trigger
 
-        return self.call(Trigger, service, Trigger.Request(), tries=3)
+        return self.call(Trigger, service, Trigger.Request(), tries=9)
 
     def set(self, node: str, **values: Any) -> Any:
         """Sets parameters, `__` for a dot; returns the result of the last one."""
@@ -261,7 +276,7 @@ class Operator:
         self.session.close()
 
 
-def until(condition: Callable[[], Any], otherwise: str, timeout: float = 20.0) -> None:
+def until(condition: Callable[[], Any], otherwise: str, timeout: float = PATIENCE) -> None:
     """Waits for a condition."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -291,12 +306,21 @@ class Network:
         self._started.append(Process(arguments, self.place / f"program{len(self._started)}.txt"))
         return self._started[-1]
 
+    def end_programs(self) -> None:
+        """Ends what was started beside the twin, so that no test finds its robot commanded by one that failed."""
+        _end(self._started)
+        self._started.clear()
+
     def end(self) -> None:
         """Ends everything."""
-        for process in (*self._started, self.twin):
-            if process.process.poll() is None:
-                process.process.kill()
-                process.process.wait()
+        _end((*self._started, self.twin))
+
+
+def _end(processes: Iterable[Process]) -> None:
+    for process in processes:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()
 
 
 @contextmanager
@@ -321,10 +345,16 @@ def _network() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="module")
-def lock_step_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    """Go2's twin, waiting for commands."""
+def _lock_step_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     with network(tmp_path_factory.mktemp("network"), "go2", "--lock-step") as found:
         yield found
+
+
+@pytest.fixture
+def lock_step_network(_lock_step_network: Network) -> Iterator[Network]:
+    """Go2's twin, waiting for commands; one for all tests of a file."""
+    yield _lock_step_network
+    _lock_step_network.end_programs()
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def told(operator: Any) -> list[str]:
 def test_deployed_policy_walks_as_fast_as_it_is_told(lock_step_network: Any) -> None:
     stand(lock_step_network.operator)
     program = lock_step_network.start(*DEPLOY, "--seconds", "4", "--yes", "--json")
-    assert program.process.wait(60) == 0, program.output
+    assert program.wait() == 0, program.output
     report = json.loads(program.output[program.output.index("{") : program.output.rindex("}") + 1])
     assert report["seconds"] == pytest.approx(4.0)
     assert report["ticks"] == 200
@@ -90,6 +90,8 @@ def test_deployed_policy_walks_as_fast_as_it_is_told(lock_step_network: Any) -> 
     assert report["stopped"] == ""
 
 
+# A recorder that does not get to run in time loses messages.
+@pytest.mark.alone
 def test_a_recorded_deployment_becomes_transitions(lock_step_network: Any, tmp_path: Path) -> None:
     pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
     from hardware.bag import Bag
@@ -98,7 +100,7 @@ def test_a_recorded_deployment_becomes_transitions(lock_step_network: Any, tmp_p
     stand(lock_step_network.operator)
     bag = tmp_path / "bag"
     program = lock_step_network.start(*DEPLOY, "--seconds", "2", "--yes", "--json", "--record", str(bag))
-    assert program.process.wait(60) == 0, program.output
+    assert program.wait() == 0, program.output
     assert "recording" not in program.output  # nothing was lost
     (episode,) = Bag(bag).episodes()
     assert (episode.about["policy"], episode.about["task"]) == ("go2-walk", "walk")
@@ -109,7 +111,7 @@ def test_a_recorded_deployment_becomes_transitions(lock_step_network: Any, tmp_p
     assert report.observation_error < 1e-5
 
     program = lock_step_network.start(*DEPLOY, "--seconds", "2", "--yes", "--record", str(bag))
-    assert program.process.wait(60) == 2
+    assert program.wait() == 2
     assert f"{bag}" in program.output.splitlines()[-1]
 
 
@@ -117,16 +119,17 @@ def test_policy_for_another_robot_is_refused(lock_step_network: Any) -> None:
     program = lock_step_network.start(
         "-m", "robot_rl.cli", "deploy", "dclaw-turn_valve", "--robot", "go2", "--yes", "--lock-step"
     )
-    assert program.process.wait(30) == 4
+    assert program.wait() == 4
     assert "made for robot 'dclaw', not for 'go2'" in program.output
 
 
 def test_without_a_terminal_nothing_moves_unasked(lock_step_network: Any) -> None:
     program = lock_step_network.start(*DEPLOY)
-    assert program.process.wait(30) == 2
+    assert program.wait() == 2
     assert "agree with --yes" in program.output
 
 
+@pytest.mark.alone
 def test_robot_that_is_not_there_ends_within_ten_seconds(
     start: Callable[..., Any], robot_file: Callable[..., str]
 ) -> None:
@@ -134,7 +137,7 @@ def test_robot_that_is_not_there_ends_within_ten_seconds(
     program = start("-m", "robot_rl.cli", "deploy", POLICY, "--robot", path, "--yes")
     program.wait_for("looking for the robot")
     began = time.monotonic()
-    assert program.process.wait(30) == 3
+    assert program.wait() == 3
     assert time.monotonic() - began < 10.0
     assert re.search(r"robot-rl: robot 'go2' did not answer within 1 s: .*no topics seen at all", program.output)
 
@@ -144,7 +147,7 @@ def test_second_policy_node_is_refused_and_the_first_goes_on(
 ) -> None:
     with walking(lock_step_network, until) as first:
         program = lock_step_network.start(*DEPLOY, "--yes")
-        assert program.process.wait(30) == 3
+        assert program.wait() == 3
         assert "is commanded already: node 'policy_io' publishes /commands" in program.output
         ticks = first.node.loop.ticks
         until(lambda: first.node.loop.ticks > ticks + 5, "the first one does not go on")
@@ -232,10 +235,10 @@ def test_stop_of_the_robots_own_side_stops_the_policy(lock_step_network: Any, un
         until(lambda: node.node.label == "inactive", "the policy goes on")
         assert "the robot's side stopped: emergency stop" in node.report.stopped
     program = lock_step_network.start(*DEPLOY, "--yes", "--seconds", "0.2")
-    assert program.process.wait(30) == 3
+    assert program.wait() == 3
     assert "is stopped: emergency stop; call policy/reset" in program.output
     program = lock_step_network.start(*DEPLOY, "--yes", "--seconds", "0.2", "--reset")
-    assert program.process.wait(30) == 0, program.output
+    assert program.wait() == 0, program.output
 
 
 def test_another_policy_takes_over_and_a_bad_one_is_refused(
@@ -287,10 +290,17 @@ def test_velocity_commands_rule_while_they_come(lock_step_network: Any, until: C
         loop = node.node.loop
         operator.publish("cmd_vel", Twist())
         until(lambda: loop.phase == "stand", "it does not stand")
-        operator.publish("cmd_vel", command)
-        until(lambda: loop.phase == "policy", "it does not walk")
+        sent = 0
+
+        def walks() -> bool:
+            nonlocal sent
+            sent += 1
+            operator.publish("cmd_vel", command)
+            return loop.phase == "policy"
+
+        until(walks, "it does not walk")
         assert loop._runner.goal[0] == pytest.approx(0.6)  # the most that training saw
-        assert loop.supervision.counts["cmd_vel"] == 1
+        assert 1 <= loop.supervision.counts["cmd_vel"] <= sent
         until(lambda: loop.phase == "stand", "it walks on after the commands have ceased", timeout=10.0)
 
 
@@ -314,7 +324,7 @@ def test_lifecycle_is_driven_over_services_and_survives_wrong_wishes(
     program = lock_step_network.start("-m", "hardware.policy_node", "--ros-args", *flags)
 
     def state() -> str:
-        answer = operator.call(GetState, "policy/get_state", GetState.Request(), tries=4)
+        answer = operator.call(GetState, "policy/get_state", GetState.Request(), tries=9)
         return answer.current_state.label
 
     def change(name: str, then: str) -> None:

@@ -161,6 +161,7 @@ def test_memory_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path) -> N
     assert end["lost"] == recorder.lost
 
 
+@pytest.mark.alone
 def test_recording_a_tick_takes_next_to_no_time(recorder: Recorder) -> None:
     observation, nine = np.zeros(200, dtype=np.float32), np.zeros(9)
     recorder.begin_episode()
@@ -199,14 +200,15 @@ from hardware.recorder_process import RecorderProcess
 recorder = RecorderProcess(sys.argv[1], spec, topics=False)"""
 
 
-def test_a_kill_costs_the_episode_in_hand_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    script = EPISODES + "episode(10); episode(20); episode(30); time.sleep(1)\n"
-    script += "print('ready', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", script, tmp_path / "bag"], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
+def test_a_kill_costs_the_episode_in_hand_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], until: Callable[..., None]
+) -> None:
+    script, folder = EPISODES + "episode(10); episode(20); episode(30); time.sleep(60)", tmp_path / "bag"
+    with subprocess.Popen([sys.executable, "-c", script, folder]) as process:
+        # One file is begun when the one before it is complete.
+        until(lambda: list(folder.rglob("episode_00003.mcap")), "the third episode is not begun")
         process.send_signal(signal.SIGKILL)
-    bag = Bag(tmp_path / "bag")
+    bag = Bag(folder)
     assert [episode.ticks for episode in bag.episodes()] == [10, 20]
     assert [path.name for path in bag.unfinished] == ["episode_00003.mcap"]
     assert main(["info", str(tmp_path / "bag")]) == 0
@@ -249,7 +251,8 @@ def test_a_recorder_process_refuses_what_a_recorder_refuses(tmp_path: Path) -> N
 def test_a_full_disk_costs_the_episode_in_hand_only(tmp_path: Path) -> None:
     # The kernel refuses to write beyond this size, as it would on a full disk.
     script = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))" + EPISODES
-    script += "episode(10); episode(3000); time.sleep(3.0); episode(30); recorder.close(); print(recorder.fault)"
+    script += "episode(10); episode(3000)\nwhile not recorder.fault: time.sleep(0.02)\n"
+    script += "episode(30); recorder.close(); print(recorder.fault)"
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "bag"], capture_output=True, text=True, check=True, timeout=60
     )
@@ -357,13 +360,14 @@ def test_record_writes_the_bytes_that_went_over_the_wire(
     assert np.array_equal([message.data for message in of("/commands", found)], -sent)
 
 
+@pytest.mark.alone
 def test_record_follows_a_twin_in_its_namespace(
     twin: Callable[..., Any], start: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     twin("go2", "--namespace", "left")
     flags = ("--namespace", "left", "--seconds", "3", "--out", str(tmp_path / "bag"))
     process = start("-m", "robot_rl.cli", "record", "go2", *flags)
-    assert process.process.wait(30) == 0
+    assert process.wait() == 0
     assert "nobody published: /left/commands" in process.output
     assert main(["info", str(tmp_path / "bag"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -378,5 +382,5 @@ def test_record_follows_a_twin_in_its_namespace(
 
 def test_nothing_to_record_is_an_error(start: Callable[..., Any], tmp_path: Path) -> None:
     process = start("-m", "robot_rl.cli", "record", "go2", "--seconds", "1", "--out", str(tmp_path / "bag"))
-    assert process.process.wait(30) == 3
+    assert process.wait() == 3
     assert "nothing to record: robot 'go2' was not there; no topics seen" in process.output

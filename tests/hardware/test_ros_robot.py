@@ -85,6 +85,7 @@ def test_reset_puts_an_object_where_the_start_says(twin: Callable[..., object]) 
         robot.close()
 
 
+@pytest.mark.alone
 def test_absent_robot_is_an_error_that_says_what_was_seen(domain: int) -> None:
     spec = load_robot("go2")
     spec = replace(spec, ros=replace(spec.ros, connect_timeout=1.0))

@@ -129,7 +129,7 @@ def test_a_lock_step_run_killed_and_resumed_ends_like_an_uninterrupted_one(
     (tmp_path / "config.yaml").write_text(json.dumps(config.to_dict()))
     arguments = ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "killed")]
     trainer = start("-m", "robot_rl.cli", *arguments)
-    trainer.wait_for(r"step 50/160", timeout=120)
+    trainer.wait_for(r"step 50/160", timeout=280)
     _wait_until(lambda: (tmp_path / "killed" / "checkpoints" / "latest").is_file())
     trainer.end(signal.SIGKILL)
     killed = Run.open(tmp_path / "killed")

@@ -4,6 +4,7 @@ import html.parser
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,18 @@ def test_a_policy_that_never_succeeds_gets_no_certificate():
     assert nominal_finding(evaluation([1.0] * 5), "mujoco").verdict == UNSURE  # too few to tell
     no_notion = evaluation([1.0] * 20, ended_early=True, success=None)
     assert nominal_finding(no_notion, "mujoco").verdict == FAIL
+
+
+def test_a_condition_in_which_one_simulation_diverged_fails_however_good_the_rest_is():
+    nominal = evaluation([100.0] * 20)
+    broken = replace(nominal.episodes[0], reward=0.0, ended_early=True, success=None, figures={}, fault="diverged")
+    found = finding(CONDITION, nominal, replace(nominal, episodes=(*nominal.episodes[1:], broken)), {}, "mujoco")
+    assert found.kept.low > CONDITION.threshold
+    assert found.verdict == FAIL
+    assert (found.diverged, found.reason) == (1, "the simulation diverged in 1 of 20 episodes")
+    assert found.success.value == found.completed.value == 19 / 20
+    assert found.figures == {"speed": 1.0}
+    assert nominal_finding(replace(nominal, episodes=(*nominal.episodes[1:], broken)), "mujoco").verdict == FAIL
 
 
 def test_only_what_was_run_and_passed_or_does_not_apply_certifies():
@@ -175,6 +188,25 @@ def test_conditions_may_be_ones_own(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert not found["passed"]
     assert found["conditions"][1]["verdict"] == FAIL
+
+
+def test_a_simulation_that_diverges_fails_its_condition_and_the_others_are_measured(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its own log where it runs
+    light = {"mass": {"ratio": {"choice": [1.0, 1e-9]}, "each": False}, "armature": {"ratio": 1e-6}}
+    conditions = {"light": {"terms": light}, "heavier": {"terms": {"mass": 1.15}}}
+    Path("mine.yaml").write_text(yaml.safe_dump(conditions, sort_keys=False))
+    given = ["go2-walk", "--episodes", "6", "--seconds", "0.4", "--conditions", "mine.yaml", "--out", "."]
+    assert main(["transfer", *given]) == 4
+    table = capfd.readouterr().out
+    nominal, light, heavier = json.loads(Path("certificate.json").read_text())["conditions"]
+    assert light["verdict"] == FAIL
+    assert 0 < light["diverged"] < 6
+    assert light["completed"]["value"] == pytest.approx(1.0 - light["diverged"] / 6)
+    assert (nominal["diverged"], heavier["diverged"], heavier["reason"]) == (0, 0, "")
+    assert heavier["verdict"] == PASS
+    words = f"the simulation diverged in {light['diverged']} of 6 episodes"
+    assert f"fail: {words}" in table
+    assert words in Path("certificate.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_a_healthy_robot_is_told_so_by_the_command(twin: Callable[..., Any]) -> 
     assert any(row["check"] == "wiring" and row["verdict"] == "ok" for row in result["findings"])
 
 
+@pytest.mark.alone
 def test_a_robot_in_real_time_is_heard_at_its_rate(twin: Callable[..., Any], robot_file: Callable[..., str]) -> None:
     # A rate that a busy machine keeps, too.
     path = robot_file("dclaw", ros={"rate": 20, "state_timeout": 2.0, "command_timeout": 2.0})
@@ -92,6 +93,7 @@ def test_a_robot_in_real_time_is_heard_at_its_rate(twin: Callable[..., Any], rob
     assert json.loads(done.stdout)["moved"] is False
 
 
+@pytest.mark.alone
 def test_a_robot_that_is_not_there_is_told_within_ten_seconds(domain: int) -> None:
     doctor = Doctor(load_robot("go2"))
     try:
