@@ -30,15 +30,13 @@ from policies.skills import Skill
 from robot_rl.algorithms.distributions import HALF_LOG_2_PI, LOG_2
 from robot_rl.algorithms.energy_policy import EnergyPolicy
 from robot_rl.errors import ConfigurationError
-from robot_rl.spec import RobotSpec
 
 
-def composed_graph(policy: CandidatePolicy, spec: RobotSpec, weights: Tensor, temperature: float) -> bytes:
+def composed_graph(policy: CandidatePolicy, weights: Tensor, temperature: float) -> bytes:
     """The ONNX model of a composed policy, without metadata.
 
     Args:
         policy: what it shall compute.
-        spec: the robot; gives action map and limits.
         weights: (N,), used where none are given.
         temperature: used where none is given, reward units per nat.
     """
@@ -49,12 +47,13 @@ def composed_graph(policy: CandidatePolicy, spec: RobotSpec, weights: Tensor, te
     graph.constant("temperature", [temperature])
     graph.constant("noise", settings.noise[None])
     nodes.write()
-    to_command = action_map(graph, spec)
+    task = composed.skills[0].task
+    to_command = action_map(graph, task)
     to_command("action", "command")
     to_command("sampled_action", "sampled_command")
 
     draws, actions = settings.noise.shape
-    joints, batch = spec.joints, "noise_batch"
+    joints, batch = task.spec.joints, "noise_batch"
     inputs = [
         value("observation", composed.observation_size, "raw, SI units; see the contract in the metadata"),
         _tensor("weights", [len(composed.skills)], "of the skills, >= 0, sum 1; may be left out"),

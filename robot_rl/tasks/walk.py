@@ -13,6 +13,7 @@ from robot_rl.arrays import components, cos_sin, exp, sqrt, squared_norm
 from robot_rl.robot import RobotState, Start
 from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
+from robot_rl.stepping import stepping
 from robot_rl.task import RewardTerm, Step, Task
 from robot_rl.tasks.rewards import action_change, tilt
 
@@ -42,11 +43,18 @@ class WalkSettings:
     """Hz, range of the commanded strides per second."""
     start_noise: float = 0.05
     """rad, largest joint displacement at the start of an episode."""
+    step_height: float = 0.0
+    """m, height to which the feet are lifted in turn by themselves, at the cadence; actions are added to that."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
         allowed = ("command", *PARTS)
-        check(self, "task walk", pursue=(self.pursue in allowed, f"one of {', '.join(allowed)}"))
+        check(
+            self,
+            "task walk",
+            pursue=(self.pursue in allowed, f"one of {', '.join(allowed)}"),
+            step_height=(0.0 <= self.step_height < np.inf, "0 or more, and finite"),
+        )
 
 
 class Walk(Task):
@@ -71,6 +79,8 @@ class Walk(Task):
         """Args: spec: a robot with a floating base; settings: commands and weights."""
         self.settings = settings or WalkSettings()
         self._per_effort = 1.0 / spec.effort_limit
+        if self.settings.step_height > 0:
+            self.stepping = stepping(spec, self.settings.step_height)
         super().__init__(spec)
 
     @property
