@@ -120,6 +120,7 @@ def export_composed(
         composition=CompositionPart(
             kind=composed.kind,
             corrected=composed.correction is not None,
+            joint=composed.joint is not None,
             skills=tuple(_skill_part(skill) for skill in composed.skills),
             weights=floats(chosen),
             temperature=temperature,
@@ -315,6 +316,8 @@ def _double(policy: CandidatePolicy) -> CandidatePolicy:
     )
     if exact.correction is not None:
         exact.correction = exact.correction.double()
+    if exact.joint is not None:
+        exact.joint = copy.deepcopy(exact.joint).double()
     share, noise, _ = policy.settings
     return CandidatePolicy(exact, policy.settings._replace(share=share.double(), noise=noise.double()))
 

@@ -189,6 +189,8 @@ class CompositionPart:
     golden: ComposedGolden
     refinement: int = 0
     """Steps up the gradient of Q from the best of the points."""
+    joint: bool = False
+    """Whether a policy learnt for all weights takes the place of the product of the skills'."""
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def _composition(contract: Contract) -> list[str]:
         settings = _text(skill.task.settings)
         rows.append((skill.name, _number(weight), _number(skill.alpha), f"{skill.task.name} {settings}".strip()))
     corrected = ", less a learnt divergence correction" if part.corrected else ""
+    corrected += ", with a policy learnt for all weights" if part.joint else ""
     return [
         f"Composition: {part.kind}{corrected}; weights and temperature may change at every tick",
         *_table(rows, left=(0, 3)),

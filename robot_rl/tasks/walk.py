@@ -31,7 +31,7 @@ class WalkSettings:
     """Commands and reward weights."""
 
     pursue: str = "command"
-    """command: the commanded velocity; forward, left: that part of it, at rest along the other; mean: the mean of the
+    """command: the commanded velocity; forward, left: that part of it, whatever the other; mean: the mean of the
     rewards of these two."""
     forward: tuple[float, float] = (0.6, 0.6)
     """m/s, range of the commanded forward velocity."""
@@ -62,9 +62,8 @@ class Walk(Task):
 
     The policy observes what a bare robot gives and a clock; the base velocity enters the reward alone.
 
-    The settings `pursue` of forward and left are two skills to put together: their errors are squared, so that their
-    weighted mean is, but for a constant, the squared error from the weighted mean of their velocities. Any weights
-    then stand for one direction. Means of the peaked error of `command` favour one skill or the other instead.
+    The settings `pursue` of forward and left are two skills to put together: each is about one part of the velocity
+    and leaves the other free, so that both can be had at once.
     """
 
     name = "walk"
@@ -116,8 +115,8 @@ class Walk(Task):
             return {"velocity": RewardTerm(1.0, _peaked_tracking)}
         forward, left = PARTS[self.settings.pursue]
         return {
-            "forward": RewardTerm(forward, lambda step: _squared_tracking(step, components(step.goal)[0], 0.0)),
-            "left": RewardTerm(left, lambda step: _squared_tracking(step, 0.0, components(step.goal)[1])),
+            "forward": RewardTerm(forward, lambda step: _squared_tracking(step, 0)),
+            "left": RewardTerm(left, lambda step: _squared_tracking(step, 1)),
         }
 
     def _pose(self, step: Step) -> Array:
@@ -138,7 +137,7 @@ class Walk(Task):
         """Velocity and what was asked for, m/s, base frame."""
         velocity = state.base_linear_velocity
         assert velocity is not None
-        forward, left = PARTS.get(self.settings.pursue, (1.0, 1.0))
+        forward, left = (min(1.0, 2.0 * part) for part in PARTS.get(self.settings.pursue, (1.0, 1.0)))
         return {
             "forward_velocity": velocity[..., 0],
             "lateral_velocity": velocity[..., 1],
@@ -172,9 +171,9 @@ def _peaked_tracking(step: Step) -> Array:
     return exp(-3.0 * sqrt(dx * dx + dy * dy))
 
 
-def _squared_tracking(step: Step, forward: Array | float, left: Array | float) -> Array:
-    v_x, v_y, _ = components(step.after.base_linear_velocity)
-    return 1.0 - ((v_x - forward) ** 2 + (v_y - left) ** 2) * (1.0 / TOLERABLE**2)
+def _squared_tracking(step: Step, axis: int) -> Array:
+    error = components(step.after.base_linear_velocity)[axis] - components(step.goal)[axis]
+    return 1.0 - error * error * (1.0 / TOLERABLE**2)
 
 
 def _turn_tracking(step: Step) -> Array:
