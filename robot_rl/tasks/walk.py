@@ -137,12 +137,17 @@ class Walk(Task):
         """Velocity and what was asked for, m/s, base frame."""
         velocity = state.base_linear_velocity
         assert velocity is not None
-        forward, left = (min(1.0, 2.0 * part) for part in PARTS.get(self.settings.pursue, (1.0, 1.0)))
+        parts = PARTS.get(self.settings.pursue, (1.0, 1.0))
+        # A part that is not pursued may be anything: what it is counts as what was asked for.
+        forward, left = (
+            np.broadcast_to(goal[..., axis], velocity[..., 0].shape) if part else velocity[..., axis]
+            for axis, part in enumerate(parts)
+        )
         return {
             "forward_velocity": velocity[..., 0],
             "lateral_velocity": velocity[..., 1],
-            "commanded_forward": np.broadcast_to(forward * goal[..., 0], velocity[..., 0].shape),
-            "commanded_lateral": np.broadcast_to(left * goal[..., 1], velocity[..., 0].shape),
+            "commanded_forward": forward,
+            "commanded_lateral": left,
         }
 
     def summarise(self, steps: Mapping[str, Array]) -> dict[str, float]:
