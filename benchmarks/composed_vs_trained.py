@@ -4,7 +4,8 @@
     python benchmarks/composed_vs_trained.py --table --out composed
 
 For each seed the two skills of a problem are trained with the recipe of its task and robot, `--steps` steps each, and
-composed at equal weights, as they are and after each has learnt from the experience of both. Beside that stands one
+composed at equal weights, as they are, after each has learnt from the experience of both, and with what both are
+worth together learnt from that experience. Beside that stands one
 training on the mean of the two rewards, with the same recipe, judged after a quarter, half and all of the steps that
 both skills took together. Everything is evaluated on the mean reward, in the same episodes, by the deterministic action
 of each policy; `idle`, which always takes action zero, tells what nothing is worth.
@@ -30,9 +31,10 @@ from numpy.typing import NDArray
 
 from policies.composed_q import ComposedQ
 from policies.correction import CorrectionSettings
+from policies.joint import JointSettings
 from policies.samplers import CrossEntropySampler, ImportanceSampler, ProductSampler, Sampler
 from policies.skills import Skill
-from robot_rl.commands.composing import learn, load_skill, share_experience, skill_sources
+from robot_rl.commands.composing import learn, learn_together, load_skill, share_experience, skill_sources
 from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
 from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import Act, evaluate
@@ -54,6 +56,8 @@ COMPOSED = "composed"
 """The policy that `robot-rl compose` exports; what follows in a row's name says how it differs."""
 SHARED_UPDATES = 2500
 """Of every skill, from the experience of both."""
+JOINT_UPDATES = 20_000
+"""Of correction and joint policy, from the experience of both."""
 SHARES = (0.25, 0.5, 1.0)
 """Of the skills' steps, after which that training is judged."""
 
@@ -70,8 +74,8 @@ class Problem:
     """What differs from the recipe of the task and robot: skills share a fixed temperature."""
 
 
-VELOCITIES = {"forward": [0.4, 0.4], "lateral": [0.4, 0.4]}
-"""m/s, of the skills of `walk`."""
+STEPPING = {"forward": [0.4, 0.4], "lateral": [0.4, 0.4], "step_height": 0.04}
+"""Velocities in m/s of the skills of `walk`, and m by which the feet lift themselves."""
 PROBLEMS = {
     "pusher": Problem("planar_arm", "push", {"x": {"axes": "x"}, "y": {"axes": "y"}}, {"axes": "both"}),
     "reach": Problem(
@@ -80,9 +84,9 @@ PROBLEMS = {
     "walk": Problem(
         "go2",
         "walk",
-        {"forward": {"pursue": "forward", **VELOCITIES}, "left": {"pursue": "left", **VELOCITIES}},
-        {"pursue": "mean", **VELOCITIES},
-        {"sac": {"temperature_learning_rate": 0.0, "initial_temperature": 0.02}},
+        {"forward": {"pursue": "forward", **STEPPING}, "left": {"pursue": "left", **STEPPING}},
+        {"pursue": "mean", **STEPPING},
+        {"sac": {"temperature_learning_rate": 0.0, "initial_temperature": 0.05, "discount": 0.97}},
     ),
 }
 
@@ -185,6 +189,18 @@ def composed(folder: Path, names: Sequence[str]) -> dict[str, Callable[[], Act]]
             share_experience(loaded, SHARED_UPDATES, lambda line: print(line, flush=True))
         return [one.skill() for one in loaded], [one.replay for one in loaded]
 
+    @cache
+    def together() -> ComposedQ:
+        loaded = [load_skill(source) for source in sources]
+        own = [one.skill() for one in loaded]
+        settings = JointSettings(updates=JOINT_UPDATES)
+        return ComposedQ(own, joint=learn_together(loaded, settings, lambda line: print(line, flush=True)))
+
+    def act_jointly() -> Act:
+        whole = together()
+        weights, chosen = whole.weights(), ImportanceSampler(whole)
+        return lambda observation: chosen(observation[None], weights, whole.alpha).action[0].numpy()
+
     def act(sampler: Callable[[ComposedQ], Sampler], shared: bool = False, corrected: bool = False) -> Act:
         own, replays = skills(shared)
         correction = learn(own, replays, CorrectionSettings(), lambda step, loss: None) if corrected else None
@@ -194,6 +210,7 @@ def composed(folder: Path, names: Sequence[str]) -> dict[str, Callable[[], Act]]
 
     return {
         COMPOSED: lambda: act(ImportanceSampler),
+        f"{COMPOSED}, joint": act_jointly,
         f"{COMPOSED}, corrected": lambda: act(ImportanceSampler, corrected=True),
         f"{COMPOSED}, product": lambda: act(ProductSampler),
         f"{COMPOSED}, cem": lambda: act(CrossEntropySampler),

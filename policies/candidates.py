@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.composed_q import LEAST_WEIGHT, ComposedQ, log_affinity, product_of_gaussians
+from policies.composed_q import LEAST_WEIGHT, ComposedQ, log_affinity
 from policies.draws import Draws, strata
 from policies.energy_candidates import draw_around, energy_disagreement, particles, points_of
 from policies.refinement import refine
@@ -115,16 +115,19 @@ def stratified(weights: Tensor, count: int) -> Tensor:
     return strata(torch.cat([weights.new_full((1,), PRODUCT_SHARE), (1.0 - PRODUCT_SHARE) * weights]), count)
 
 
-def draw(mean: Tensor, log_std: Tensor, weights: Tensor, noise: Tensor) -> Draws:
-    """Draws from the mixture of the product and the skills, in strata.
+def draw(
+    middle: tuple[Tensor, Tensor], mean: Tensor, log_std: Tensor, weights: Tensor, noise: Tensor
+) -> Draws:
+    """Draws from the mixture of the product, or what takes its place, and the skills, in strata.
 
     Args:
+        middle: mean and log standard deviation of all skills together, (B, d) each.
         mean: of the skills' Gaussians, (N, B, d).
         log_std: (N, B, d).
         weights: w, (N,).
         noise: standard normal, (B or 1, K, d).
     """
-    product_mean, product_log_std = product_of_gaussians(mean, log_std, weights)
+    product_mean, product_log_std = middle
     means = torch.cat([product_mean[None], mean]).movedim(0, 1)  # (B, 1 + N, d)
     log_stds = torch.cat([product_log_std[None], log_std]).movedim(0, 1)
     chosen = stratified(weights, noise.shape[-2])  # (K, 1 + N)
@@ -193,9 +196,13 @@ def ranked(
         scale = (weights[:, None] * kernel_width(known)[:, :, 0]).sum(dim=1)
     else:
         mean, log_std = composed.gaussians(seen)  # (N, B, d)
-        points_u = points_between(mean, log_std, weights, settings.share)
-        scale = product_of_gaussians(mean, log_std, weights)[1].exp()
-        draws = draw(mean, log_std, weights, noise[..., :-1])
+        middle = composed.middle(seen, mean, log_std, weights)
+        if composed.joint is None:
+            points_u = points_between(mean, log_std, weights, settings.share)
+        else:
+            points_u = middle[0][:, None]
+        scale = middle[1].exp()
+        draws = draw(middle, mean, log_std, weights, noise[..., :-1])
     points, actions = torch.tanh(points_u), torch.tanh(draws.u)  # (B, H, d), (B, K, d)
     candidates = torch.cat([points, actions], dim=1)  # (B, H + K, d)
     skill_q = composed.skill_q(seen, candidates)  # (N, B, H + K)
@@ -232,7 +239,9 @@ class CandidatePolicy:
     def points(self) -> int:
         """Among how many the deterministic action is chosen."""
         energies = self.composed.energies
-        return sum(len(actor.candidates) for actor in energies) if energies else len(self.settings.share)
+        if energies:
+            return sum(len(actor.candidates) for actor in energies)
+        return len(self.settings.share) if self.composed.joint is None else 1
 
     @torch.no_grad()
     def __call__(

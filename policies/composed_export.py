@@ -34,6 +34,7 @@ from policies.contract import (
 from policies.export import (
     GOLDEN_SLACK,
     ExportReport,
+    LimitedCommand,
     action_part,
     floats,
     plain,
@@ -47,7 +48,6 @@ from policies.refinement import refine
 from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.errors import CheckFailed, PolicyError
-from robot_rl.spec import RobotSpec
 from robot_rl.training.files import replace_file
 from robot_rl.training.run import versions
 
@@ -99,14 +99,14 @@ def export_composed(
     temperature = checked_temperature(composed.alpha if temperature is None else temperature)
     first = composed.skills[0]
     spec, layout = first.task.spec, first.task.layout
-    reference = TorchComposed(policy, spec)
+    reference = TorchComposed(policy)
     tests = test_observations(first.normalizer, observations)
     tests = tests[np.random.default_rng(3).permutation(len(tests))[:OBSERVATIONS]]
     golden, more = _golden(reference, tests, chosen, temperature)
     contract = Contract(
         name=name or f"{spec.name}-{'+'.join(skill.name for skill in composed.skills)}",
         robot=robot_part(spec),
-        action=action_part(spec),
+        action=action_part(first.task),
         observation=layout,
         task=task_part(first.task, goal_ranges(composed.skills)),
         normalizer=_normalizer(first),
@@ -120,6 +120,7 @@ def export_composed(
         composition=CompositionPart(
             kind=composed.kind,
             corrected=composed.correction is not None,
+            joint=composed.joint is not None,
             skills=tuple(_skill_part(skill) for skill in composed.skills),
             weights=floats(chosen),
             temperature=temperature,
@@ -131,7 +132,7 @@ def export_composed(
             refinement=settings.refinement,
         ),
     )
-    content = seal(composed_graph(policy, spec, composed.weights(chosen), temperature), contract)
+    content = seal(composed_graph(policy, composed.weights(chosen), temperature), contract)
     max_error, rounding = check_composed(reference, content, tests, _weights_to_check(chosen), temperature)
     path = Path(path)
     replace_file(path, content)
@@ -141,9 +142,10 @@ def export_composed(
 class TorchComposed:
     """The composed policy's own answer in torch, in float32 and in float64."""
 
-    def __init__(self, policy: CandidatePolicy, spec: RobotSpec) -> None:
-        """Args: policy: whose answers; spec: the robot."""
-        self.policy, self.spec = policy, spec
+    def __init__(self, policy: CandidatePolicy) -> None:
+        """Args: policy: whose answers."""
+        self.policy = policy
+        self.command = LimitedCommand(policy.composed.skills[0].task)
         self._exact = _double(policy)
 
     @torch.no_grad()
@@ -179,11 +181,6 @@ class TorchComposed:
         start = torch.cat([u, u + NEARBY * noise], dim=2).flatten(1, 2)  # (B, J V, d)
         seen, steps = composed.normalized(observation), self.policy.settings.refinement
         return torch.tanh(refine(composed, seen, start, found.scale, weights, temperature, steps))
-
-    def command(self, action: Array) -> Array:
-        """The joint command for actions (..., d), (..., n)."""
-        spec = self.spec
-        return np.clip(spec.home + (action * spec.action.scale) @ spec.action.mixing.T, spec.lower, spec.upper)
 
 
 def check_composed(
@@ -234,7 +231,7 @@ def check_composed(
             away = np.abs(candidates.numpy() - answer.action[:, None]).max(axis=2)  # (B, K)
             gap = float(np.where(right, away, np.inf).min(axis=1).max())
             allowed = max(TOLERANCE, SLACK * rounded)
-            command = float(np.abs(reference.command(answer.action) - answer.command).max())
+            command = float(np.abs(reference.command(answer.action, rows) - answer.command).max())
             if not max(gap, command) <= allowed:
                 raise CheckFailed(
                     f"torch and ONNX differ: {what} by {gap:.3g}, command by {command:.3g}, allowed {allowed:.3g}, "
@@ -290,7 +287,7 @@ def _golden(reference: TorchComposed, tests: Array, chosen: Array, temperature: 
     action, sampled, value, sampled_value, size, apart = stacked
     observation = np.stack([row[0] for row in rows])
     noise = np.stack([row[1].ravel() for row in rows])
-    commands = reference.command(action), reference.command(sampled)
+    commands = reference.command(action, observation), reference.command(sampled, observation)
     golden = Golden(*map(short, (observation, noise, action, commands[0], sampled, commands[1])))
     figures = short(np.stack([value, sampled_value, size, apart]))
     return golden, ComposedGolden(tuple(floats(w) for _, _, w in rows), (temperature,) * len(rows), *figures)
@@ -319,6 +316,8 @@ def _double(policy: CandidatePolicy) -> CandidatePolicy:
     )
     if exact.correction is not None:
         exact.correction = exact.correction.double()
+    if exact.joint is not None:
+        exact.joint = copy.deepcopy(exact.joint).double()
     share, noise, _ = policy.settings
     return CandidatePolicy(exact, policy.settings._replace(share=share.double(), noise=noise.double()))
 

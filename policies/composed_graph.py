@@ -26,19 +26,18 @@ from policies.composed_gradient import Ascent
 from policies.composed_q import LEAST_WEIGHT, NEVER
 from policies.draws import PHASE
 from policies.graph import Graph, action_map, linear_layers, normalize, value
+from policies.joint import Joint
 from policies.skills import Skill
 from robot_rl.algorithms.distributions import HALF_LOG_2_PI, LOG_2
 from robot_rl.algorithms.energy_policy import EnergyPolicy
 from robot_rl.errors import ConfigurationError
-from robot_rl.spec import RobotSpec
 
 
-def composed_graph(policy: CandidatePolicy, spec: RobotSpec, weights: Tensor, temperature: float) -> bytes:
+def composed_graph(policy: CandidatePolicy, weights: Tensor, temperature: float) -> bytes:
     """The ONNX model of a composed policy, without metadata.
 
     Args:
         policy: what it shall compute.
-        spec: the robot; gives action map and limits.
         weights: (N,), used where none are given.
         temperature: used where none is given, reward units per nat.
     """
@@ -49,12 +48,13 @@ def composed_graph(policy: CandidatePolicy, spec: RobotSpec, weights: Tensor, te
     graph.constant("temperature", [temperature])
     graph.constant("noise", settings.noise[None])
     nodes.write()
-    to_command = action_map(graph, spec)
+    task = composed.skills[0].task
+    to_command = action_map(graph, task)
     to_command("action", "command")
     to_command("sampled_action", "sampled_command")
 
     draws, actions = settings.noise.shape
-    joints, batch = spec.joints, "noise_batch"
+    joints, batch = task.spec.joints, "noise_batch"
     inputs = [
         value("observation", composed.observation_size, "raw, SI units; see the contract in the metadata"),
         _tensor("weights", [len(composed.skills)], "of the skills, >= 0, sum 1; may be left out"),
@@ -84,6 +84,8 @@ class Nodes:
         self.skills = len(self.composed.skills)
         self.points, (self.draws, width) = policy.points, policy.settings.noise.shape
         self.noise_width = width - 1
+        self.middle = ("product_mean", "product_log_std")
+        """Mean and log standard deviation of all skills together, (B, d) each."""
         self.known: dict[str, str] = {}
         """By critic, the first layer's part that does not depend on the action, (B, H)."""
 
@@ -118,7 +120,11 @@ class Nodes:
         else:
             mean, log_std = self._actors(seen)  # (B, N, d)
             weighted = self._product(mean, log_std)  # (B, N, d); names product_mean, product_log_std, disagreement
-            between = self._points(mean, weighted)  # (B, H, d)
+            if self.composed.joint is None:
+                between = self._points(mean, weighted)  # (B, H, d)
+            else:
+                self.middle = self._joint(self.composed.joint, seen[0])
+                between = self.unsqueeze(self.middle[0], 1, "points_u")  # (B, 1, d)
             u, log_density = self._draws(mean, log_std, noise)
             self.log_slope(u)
         points, draws = node("Tanh", [between], "points"), node("Tanh", [u], "draws")  # (B, H, d), (B, K, d)
@@ -139,7 +145,7 @@ class Nodes:
     def _scale(self) -> str:
         """How far the skills' own draws spread before the tanh, (B, d)."""
         if not self.composed.energies:
-            return self.node("Exp", ["product_log_std"], "product_std")
+            return self.node("Exp", [self.middle[1]], "product_std")
         rows = self.node("Squeeze", ["width", self.axes(2)], "width_rows")  # (B, N, d)
         return self.sum(self.node("Mul", [rows, "weight_column"], "weighted_width"), 1, "mean_width")
 
@@ -246,7 +252,7 @@ class Nodes:
         rest = self.scaled("weights", 1.0 - PRODUCT_SHARE, "skill_shares")
         shares = node("Concat", [first, rest], "shares", axis=0)  # (1 + N,)
         chosen = self.strata(shares, 1 + self.skills)
-        rows = [self.unsqueeze(name, 1, f"{name}_component") for name in ("product_mean", "product_log_std")]
+        rows = [self.unsqueeze(name, 1, f"{name}_component") for name in self.middle]
         means = node("Concat", [rows[0], mean], "component_means", axis=1)  # (B, 1 + N, d)
         log_stds = node("Concat", [rows[1], log_std], "component_log_stds", axis=1)
         std = node("Exp", [node("MatMul", [chosen, log_stds], "draw_log_std")], "draw_std")
@@ -278,6 +284,8 @@ class Nodes:
         shape = self.constant("skill_q_shape", [-1, count, self.skills], np.int64)
         columns = node("Reshape", [rows, shape], "skill_q_columns")  # (B, H + K, N)
         combined = self._combined(node("Transpose", [columns], "skill_q", perm=[0, 2, 1]))
+        if composed.joint is not None:
+            return self._joint_q(composed.joint, combined, seen[0], actions, count)
         if composed.correction is None:
             return combined
         (taken,) = self._critics("correction", composed.correction.critics, seen[0], actions, "weights")
@@ -287,6 +295,43 @@ class Nodes:
         nats = node("Mul", [node("Reshape", [taken, shape], "correction_values"), factor], "correction_nats")
         amount = self.scaled(nats, composed.alpha, "correction")
         return node("Sub", [combined, amount], "q")
+
+    def _joint_q(self, joint: Joint, combined: str, observation: str, actions: str, count: int) -> str:
+        """The mean Q with what was learnt together in its place, (B, H + K)."""
+        node = self.node
+        least = node("Min", self._critics("joint", joint.critics, observation, actions, "weights"), "joint_least_q")
+        shape = self.constant("joint_shape", [-1, count], np.int64)
+        learnt = self.scaled(node("Reshape", [least, shape], "joint_nats"), self.composed.alpha, "joint_q")
+        change = node("Mul", ["say", node("Sub", [learnt, combined], "joint_change")], "joint_say_change")
+        return node("Add", [combined, change], "q")
+
+    def _joint(self, joint: Joint, observation: str) -> tuple[str, str]:
+        """Mean and log standard deviation of the joint policy, (B, d) each, by name; writes `say`, (1,)."""
+        graph, node, size = self.graph, self.node, self.composed.observation_size
+        square = node("ReduceSumSquare", ["weights"], "weights_square", axes=[0], keepdims=1)
+        mixed = self.scaled(node("Sub", [self.constant("one_weight", 1.0), square], "mixed"), 4.0, "mixed_4")
+        share = node("Min", [mixed, self.constant("all_say", [1.0])], "say")
+        network: Any = joint.actor
+        first, *rest = network.hidden
+        known = graph.linear(observation, "joint_observation", first.weight[:, :size], first.bias)
+        row = node("MatMul", ["weights", self.constant("joint_beside", first.weight[:, size:].T)], "joint_beside_part")
+        x = node("Relu", [node("Add", [known, row], "joint_linear_0")], "joint_hidden_0")
+        for depth, layer in enumerate(rest, 1):
+            linear = graph.linear(x, f"joint_linear_{depth}", layer.weight, layer.bias)
+            x = node("Relu", [linear], f"joint_hidden_{depth}")
+        head = graph.linear(x, "joint_head", network.head.weight, network.head.bias)  # (B, 2 d)
+        halves = self.constant("joint_halves", [network.head.out_features // 2] * 2, np.int64)
+        parts = ["joint_own_mean", "joint_raw_log_std"]
+        graph.nodes.append(helper.make_node("Split", [head, halves], parts, name="joint_split", axis=1))
+        bounds = [self.constant("joint_least", network.log_std_min), self.constant("joint_most", network.log_std_max)]
+        node("Clip", [parts[1], *bounds], "joint_own_log_std")
+
+        def blend(old: str, new: str, name: str) -> str:
+            change = node("Mul", [share, node("Sub", [new, old], f"{name}_apart")], f"{name}_by")
+            return node("Add", [old, change], name)
+
+        mean = blend("product_mean", parts[0], "joint_mean")
+        return mean, blend("product_log_std", "joint_own_log_std", "joint_log_std")
 
     def _combined(self, q: str) -> str:
         node, kind = self.node, self.composed.kind

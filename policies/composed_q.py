@@ -29,6 +29,7 @@ from robot_rl.errors import ConfigurationError, UnknownName
 
 if TYPE_CHECKING:
     from policies.correction import Correction
+    from policies.joint import Joint
 
 LEAST_WEIGHT = 1e-30
 """Stands for a weight of zero under a logarithm."""
@@ -80,10 +81,15 @@ class ComposedQ:
             (max_i Q_i over the skills that have a weight; every Q_i must be about the same reward).
         alpha: temperature at which the composition acts unless told otherwise, reward units per nat.
         correction: learnt C_w, subtracted from the conjunction; None for none.
+        joint: learnt policy and Q-function that take the place of product and mean; None for none.
     """
 
     def __init__(
-        self, skills: Sequence[Skill], kind: str = "conjunction", correction: Correction | None = None
+        self,
+        skills: Sequence[Skill],
+        kind: str = "conjunction",
+        correction: Correction | None = None,
+        joint: Joint | None = None,
     ) -> None:
         """Puts them together.
 
@@ -93,13 +99,15 @@ class ComposedQ:
         check_skills(skills)
         if kind not in COMPOSITIONS:
             raise UnknownName.of("composition", kind, COMPOSITIONS)
-        if correction is not None and kind != "conjunction":
-            raise ConfigurationError(f"a divergence correction belongs to the conjunction, not to {kind!r}")
+        for learnt, what in ((correction, "a divergence correction"), (joint, "a joint policy")):
+            if learnt is not None and kind != "conjunction":
+                raise ConfigurationError(f"{what} belongs to the conjunction, not to {kind!r}")
         if kind == "gpi":
             _require_one_reward(skills)
         self.skills = tuple(skills)
-        if correction is not None and self.energies:
-            raise ConfigurationError(f"a divergence correction is for Gaussian skills, not for {skills[0].algorithm!r}")
+        for learnt, what in ((correction, "a divergence correction"), (joint, "a joint policy")):
+            if learnt is not None and self.energies:
+                raise ConfigurationError(f"{what} is for Gaussian skills, not for {skills[0].algorithm!r}")
         counts = {skill.name: len(actor.candidates) for skill, actor in zip(skills, self.energies, strict=False)}
         if len(set(counts.values())) > 1:
             raise ConfigurationError(
@@ -107,7 +115,7 @@ class ComposedQ:
                 f"{', '.join(f'{count} for {name!r}' for name, count in counts.items())}"
             )
         self.kind = kind
-        self.correction = correction
+        self.correction, self.joint = correction, joint
         self.alphas = tuple(skill.alpha for skill in skills)
         self.alpha = math.exp(sum(map(math.log, self.alphas)) / len(self.alphas))
         self.observation_size = skills[0].task.layout.size
@@ -138,6 +146,24 @@ class ComposedQ:
         means, log_stds = zip(*pairs, strict=True)
         return torch.stack(means), torch.stack(log_stds)
 
+    def middle(
+        self, observation: Sequence[Tensor], mean: Tensor, log_std: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The Gaussian of all skills together, (B, d) each: the joint policy, or the product where there is none.
+
+        Args:
+            observation: from `normalized`.
+            mean: from `gaussians`.
+            log_std: from `gaussians`.
+            weights: from `weights`, (N,).
+        """
+        product = product_of_gaussians(mean, log_std, weights)
+        return product if self.joint is None else self.joint.gaussian(observation[0], product, weights)
+
+    def product(self, observation: Sequence[Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log std of the product of the skills' policies, (B, d) each, for normalised observations."""
+        return product_of_gaussians(*self.gaussians(observation), weights)
+
     def skill_q(self, observation: Sequence[Tensor], action: Tensor) -> Tensor:
         """alpha Q_i / alpha_i, (N, B, K), for normalised observations and actions (B, K, d)."""
         return torch.stack(
@@ -164,6 +190,8 @@ class ComposedQ:
         combined = combine(skill_q, weights, self.kind, self.alpha)  # (B, K)
         if self.correction is not None:
             combined = combined - self.alpha * self.correction(observation[0], action, weights)
+        if self.joint is not None:
+            combined = self.alpha * self.joint.corrected(combined / self.alpha, observation[0], action, weights)
         return combined
 
 

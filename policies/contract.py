@@ -10,13 +10,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from policies.onnx_bytes import split_metadata, with_metadata
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.observation import ObservationLayout
+from robot_rl.stepping import CLOCK
 
 FORMAT = 1
 """Version of what is written here; a reader refuses any other."""
@@ -79,7 +80,7 @@ class RobotPart:
 
 @dataclass(frozen=True)
 class ActionPart:
-    """command = home + mixing (scale * action), then clipped to [lower, upper]."""
+    """command = home + mixing (scale * action) + stepping, then clipped to [lower, upper]."""
 
     coordinates: tuple[str, ...]
     """Name of each of the d action components."""
@@ -87,6 +88,8 @@ class ActionPart:
     """(d,), rad or m per unit of action."""
     mixing: tuple[Row, ...]
     """(n, d), joint displacement per unit of each scaled component."""
+    stepping: tuple[Row, ...] = ()
+    """(2, n), rad or m: `lift` of `robot_rl.stepping.Stepping`, by the clock observed; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ class CompositionPart:
     golden: ComposedGolden
     refinement: int = 0
     """Steps up the gradient of Q from the best of the points."""
+    joint: bool = False
+    """Whether a policy learnt for all weights takes the place of the product of the skills'."""
 
 
 @dataclass(frozen=True)
@@ -350,11 +355,10 @@ _PARTS: Mapping[str, Any] = {
 
 
 def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    names = [f.name for f in fields(kind)]
-    for name in names:
-        if name not in values:
-            raise KeyError(f"{where}.{name}")
-    given = {name: _tuples(values[name]) for name in names}
+    for one in fields(kind):
+        if one.name not in values and one.default is MISSING:
+            raise KeyError(f"{where}.{one.name}")
+    given = {one.name: _tuples(values[one.name]) for one in fields(kind) if one.name in values}
     if kind is RobotPart:
         given["joints"] = tuple(_build(Joint, joint, "robot.joints") for joint in values["joints"])
     if kind is NormalizerPart and given["clip"] is None:
@@ -379,11 +383,14 @@ def _check_sizes(contract: Contract, labels: Sequence[str] | None) -> None:
     noise = actions if composition is None else composition.draws * (actions + 1)
     if labels is not None and tuple(labels) != contract.observation.labels:
         raise PolicyError("the contract contradicts itself: its labels are not those of its observation layout")
+    if contract.action.stepping and CLOCK not in contract.observation.labels:
+        raise PolicyError(f"the contract contradicts itself: it steps by {CLOCK}, which it does not observe")
     widths: dict[str, tuple[Sequence[Row], int, int]] = {
         "normalizer.offset": ([contract.normalizer.offset], 1, size),
         "normalizer.scale": ([contract.normalizer.scale], 1, size),
         "action.scale": ([contract.action.scale], 1, actions),
         "action.mixing": (contract.action.mixing, joints, actions),
+        "action.stepping": (contract.action.stepping, 2 if contract.action.stepping else 0, joints),
         "golden.observation": (golden.observation, rows, size),
         "golden.noise": (golden.noise, rows, noise),
         "golden.action": (golden.action, rows, actions),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from policies.contract import Contract
 
 
@@ -70,6 +72,9 @@ def _joints(contract: Contract) -> list[str]:
 def _action(contract: Contract) -> list[str]:
     action, names = contract.action, contract.joint_names
     lines = ["Action", "  command = home + mixing (scale * action), clipped to the joint limits"]
+    if action.stepping:
+        highest = np.abs(action.stepping).max()
+        lines = [lines[0], f"{lines[1]}; the joints step by themselves, up to {highest:.3g} rad"]
     if action.coordinates == names and len(set(action.scale)) == 1:
         return [*lines, f"  one component per joint, each scaled by {action.scale[0]:g} rad"]
     rows = [("component", "scale", "moves")]
@@ -104,6 +109,7 @@ def _composition(contract: Contract) -> list[str]:
         settings = _text(skill.task.settings)
         rows.append((skill.name, _number(weight), _number(skill.alpha), f"{skill.task.name} {settings}".strip()))
     corrected = ", less a learnt divergence correction" if part.corrected else ""
+    corrected += ", with a policy learnt for all weights" if part.joint else ""
     return [
         f"Composition: {part.kind}{corrected}; weights and temperature may change at every tick",
         *_table(rows, left=(0, 3)),

@@ -35,6 +35,7 @@ from policies.contract import (
 )
 from policies.graph import OPSET, policy_graph
 from policies.runtime import OnnxPolicy
+from robot_rl.action_map import ActionMap
 from robot_rl.errors import CheckFailed, ConfigurationError, PolicyError
 from robot_rl.spec import RobotSpec
 from robot_rl.task import Task
@@ -113,15 +114,15 @@ def export_policy(
             f"the learner maps {learner.observation_size} observations to {learner.action_size} actions, "
             f"task {task.name!r} on robot {task.spec.name!r} has {task.layout.size} and {task.spec.action.size}"
         )
-    reference = TorchPolicy(learner, task.spec)
-    model = build_model(learner, task.spec)
+    reference = TorchPolicy(learner, task)
+    model = build_model(learner, task)
     tests = test_observations(learner.normalizer, observations)
     golden = _golden(reference, tests)
     own = getattr(learner, "settings", None)
     contract = Contract(
         name=name or f"{task.spec.name}-{task.name}",
         robot=robot_part(task.spec),
-        action=action_part(task.spec),
+        action=action_part(task),
         observation=task.layout,
         task=task_part(task, goal_ranges),
         normalizer=NormalizerPart(
@@ -141,13 +142,13 @@ def export_policy(
     return ExportReport(str(path), len(content), max_error, rounding, len(tests), unseal(content)[1].graph_sha256)
 
 
-def build_model(learner: Exportable, spec: RobotSpec) -> bytes:
+def build_model(learner: Exportable, task: Task) -> bytes:
     """The ONNX model of a learner's policy, without metadata.
 
     Raises:
         ConfigurationError: the actor is of no kind that can be exported.
     """
-    return policy_graph(exporter(learner.actor), learner.normalizer, spec)
+    return policy_graph(exporter(learner.actor), learner.normalizer, task)
 
 
 def check_parity(reference: TorchPolicy, content: bytes, observations: Array) -> tuple[float, float]:
@@ -200,9 +201,10 @@ def check_parity(reference: TorchPolicy, content: bytes, observations: Array) ->
 class TorchPolicy:
     """The learner's own answer, as in training: its normaliser, its actor, the spec's action map and limits."""
 
-    def __init__(self, learner: Exportable, spec: RobotSpec) -> None:
-        """Args: learner: whose policy; spec: the robot."""
-        self._normalizer, self._actor, self._spec = learner.normalizer, learner.actor, spec
+    def __init__(self, learner: Exportable, task: Task) -> None:
+        """Args: learner: whose policy; task: what it was trained on."""
+        self._normalizer, self._actor = learner.normalizer, learner.actor
+        self._command = LimitedCommand(task)
         self._exact_actor = copy.deepcopy(learner.actor).double()
         self._kind = exporter(learner.actor)
         self.actions = learner.action_size
@@ -227,7 +229,7 @@ class TorchPolicy:
             return self(observation), self.exact(observation)
         distance = np.where(best, np.abs(exact - action[:, None]).max(axis=2), np.inf)  # (N, K)
         chosen = np.arange(len(best)), distance.argmin(axis=1)
-        return self._with_command(ours[chosen]), self._with_command(exact[chosen])
+        return tuple((action, self._command(action, observation)) for action in (ours[chosen], exact[chosen]))  # type: ignore[return-value]
 
     def decided(self, observation: Array) -> NDArray[np.bool_]:
         """Whether the deterministic answer is the same on every processor, (N,): no other candidate comes close."""
@@ -252,12 +254,21 @@ class TorchPolicy:
         draws = None if noise is None else torch.from_numpy(noise.astype(dtype))
         with torch.inference_mode():
             seen = torch.from_numpy(self._normalizer(observation).astype(dtype))
-            return self._with_command(self._kind.action(actor, seen, draws).numpy())
+            action = self._kind.action(actor, seen, draws).numpy()
+            return action, self._command(action, observation)
 
-    def _with_command(self, action: Array) -> tuple[Array, Array]:
-        spec = self._spec
-        command = spec.home + (action * spec.action.scale) @ spec.action.mixing.T
-        return action, np.clip(command, spec.lower, spec.upper)
+
+class LimitedCommand:
+    """The joint command of an action, inside the joint limits, as in training."""
+
+    def __init__(self, task: Task) -> None:
+        """Args: task: gives robot and action map."""
+        self._map = ActionMap(task.spec, task.stepping, task.layout)
+        self._limits = task.spec.lower, task.spec.upper
+
+    def __call__(self, action: Array, observation: Array) -> Array:
+        """(..., n), rad or m, for actions (..., d) and the raw observations (..., size) that they answer."""
+        return np.clip(self._map.command(action, observation), *self._limits)
 
 
 def test_observations(normalizer: Any, recorded: Array | None) -> NDArray[np.float32]:
@@ -315,10 +326,12 @@ def robot_part(spec: RobotSpec) -> RobotPart:
     return RobotPart(spec.name, spec.digest, float(spec.control_rate), joints)
 
 
-def action_part(spec: RobotSpec) -> ActionPart:
-    """What a contract says of a robot's action map."""
-    action = spec.action
-    return ActionPart(action.coordinates, floats(action.scale), tuple(floats(row) for row in action.mixing))
+def action_part(task: Task) -> ActionPart:
+    """What a contract says of the action map."""
+    action, stepping = task.spec.action, task.stepping
+    mixing, lift = action.mixing, () if stepping is None else stepping.lift
+    rows = (tuple(floats(row) for row in table) for table in (mixing, lift))
+    return ActionPart(action.coordinates, floats(action.scale), *rows)
 
 
 def task_part(task: Task, goal_ranges: Mapping[str, tuple[float, float]] | None) -> TaskPart:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from robot_rl.spec import RobotSpec
+from robot_rl.stepping import CLOCK, Stepping
+from robot_rl.task import Task
 
 Array = NDArray[np.floating]
 
@@ -78,17 +79,17 @@ class Graph:
         return model.SerializeToString(deterministic=True)
 
 
-def policy_graph(actor: ActorNodes, normalizer: Any, spec: RobotSpec) -> bytes:
+def policy_graph(actor: ActorNodes, normalizer: Any, task: Task) -> bytes:
     """The ONNX model of a policy, without metadata.
 
     Args:
         actor: see `policies.actors`.
         normalizer: of observations.
-        spec: the robot; gives action map and limits.
+        task: gives action map and limits.
     """
-    graph = Graph()
+    graph, spec = Graph(), task.spec
     actor.nodes(graph, normalize(graph, normalizer))
-    to_command = action_map(graph, spec)
+    to_command = action_map(graph, task)
     to_command("action", "command")
     to_command("sampled_action", "sampled_command")
 
@@ -134,38 +135,54 @@ def normalize(graph: Graph, normalizer: Any, prefix: str = "") -> str:
     return x
 
 
-def action_map(graph: Graph, spec: RobotSpec) -> ActionMap:
+def action_map(graph: Graph, task: Task) -> ActionMap:
     """The action map with its constants, which the deterministic and the sampled command share."""
+    spec, stepping = task.spec, task.stepping
     matrix = spec.action.mixing * spec.action.scale  # (n, d)
     square = matrix.shape[0] == matrix.shape[1]
     diagonal = square and np.array_equal(matrix, np.diag(np.diag(matrix)))
     graph.constant("gain", np.diag(matrix) if diagonal else matrix.T)
     graph.constant("home", spec.home)
     reach = np.abs(matrix).sum(axis=1)  # (n,), largest displacement that an action in [-1, 1] can ask for
+    rest = "home"
+    if stepping is not None:
+        reach = reach + np.abs(stepping.lift).sum(axis=0)
+        rest = _stepping(graph, stepping, task.layout.labels.index(CLOCK))
     low, high = spec.home - reach - REACH_MARGIN, spec.home + reach + REACH_MARGIN
     limited = bool(np.any((low < spec.lower) | (high > spec.upper)))
     if limited:
         # Rounded inwards: a float32 command must not lie outside the float64 limits that the supervisor keeps.
         graph.constant("lower", _inward(spec.lower, np.inf))
         graph.constant("upper", _inward(spec.upper, -np.inf))
-    return ActionMap(graph, "Mul" if diagonal else "MatMul", limited)
+    return ActionMap(graph, "Mul" if diagonal else "MatMul", rest, limited)
+
+
+def _stepping(graph: Graph, stepping: Stepping, clock: int) -> str:
+    """home + lift^T clip((-sin, sin), 0, 1), (B, n), for a clock at that place in the observation."""
+    sine = graph.node("Gather", ["observation", graph.constant("clock", [clock], np.int64)], "clock_sine", axis=1)
+    both = graph.node("Mul", [sine, graph.constant("clock_signs", [[-1.0, 1.0]])], "clock_both")
+    bounds = [graph.constant("swing_least", 0.0), graph.constant("swing_most", 1.0)]
+    swing = graph.node("Clip", [both, *bounds], "swing")
+    lifted = graph.node("MatMul", [swing, graph.constant("lift", stepping.lift)], "stepping")
+    return graph.node("Add", [lifted, "home"], "stepping_home")
 
 
 @dataclass(frozen=True)
 class ActionMap:
-    """command = home + mixing (scale * action), clipped to the limits where the action could reach them."""
+    """command = rest + mixing (scale * action), clipped to the limits where the action could reach them."""
 
     graph: Graph
     product: str
+    rest: str
     limited: bool
 
     def __call__(self, action: str, command: str) -> None:
         node = self.graph.node
         change = node(self.product, [action, "gain"], f"{command}_change")
         if not self.limited:
-            node("Add", [change, "home"], command)
+            node("Add", [change, self.rest], command)
             return
-        wanted = node("Add", [change, "home"], f"{command}_wanted")
+        wanted = node("Add", [change, self.rest], f"{command}_wanted")
         node("Min", [node("Max", [wanted, "lower"], f"{command}_raised"), "upper"], command)
 
 

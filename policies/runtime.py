@@ -25,6 +25,7 @@ from robot_rl.errors import InvalidInput, PolicyError
 from robot_rl.observation import ObservationLayout, Observer
 from robot_rl.robot import JointCommand, RobotState
 from robot_rl.spec import RobotSpec
+from robot_rl.stepping import CLOCK, Stepping
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -210,6 +211,9 @@ class OnnxPolicy(PolicyFile):
         action, robot = self.contract.action, self.contract.robot
         table = np.array([(joint.home, joint.lower, joint.upper) for joint in robot.joints])
         wanted = table[:, 0] + (np.array(golden.action) * action.scale) @ np.array(action.mixing).T
+        if action.stepping:
+            sine = observation[:, self._labels.index(CLOCK)]
+            wanted = wanted + Stepping(np.array(action.stepping)).displacement(sine)
         error = np.abs(np.clip(wanted, table[:, 1], table[:, 2]) - golden.command).max(axis=0)  # (n,)
         if not error.max() <= GOLDEN_TOLERANCE:
             raise PolicyError(

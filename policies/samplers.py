@@ -39,7 +39,7 @@ class Sampler(Protocol):
 
 
 class ProductSampler:
-    """The product of the skills' policies in closed form; looks at no critic."""
+    """The product of the skills' policies in closed form, or the joint policy; looks at no critic."""
 
     def __init__(self, composed: ComposedQ, seed: int = 0) -> None:
         """Args: composed: the skills; seed: of the draws."""
@@ -49,7 +49,8 @@ class ProductSampler:
     def __call__(self, observation: np.ndarray, weights: Tensor, temperature: float) -> Answer:
         """See `Sampler`; the temperature is the skills' own."""
         composed = self._composed
-        mean, log_std = product_of_gaussians(*composed.gaussians(composed.normalized(observation)), weights)
+        seen = composed.normalized(observation)
+        mean, log_std = composed.middle(seen, *composed.gaussians(seen), weights)
         noise = torch.randn(mean.shape, generator=self._generator)
         return Answer(torch.tanh(mean), torch.tanh(mean + log_std.exp() * noise))
 

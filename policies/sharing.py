@@ -63,6 +63,28 @@ def check_sharing(names: Sequence[str], tasks: Sequence[Task], replays: Sequence
             )
 
 
+def paid_to_all(tasks: Sequence[Task], replays: Sequence[KeepsTerms]) -> Callable[[int], Batch]:
+    """Draws transitions from all replays in equal parts, with the reward of every task side by side, (B, N).
+
+    Args:
+        tasks: N of them, whose weights pay.
+        replays: see `check_sharing`.
+    """
+    paid = [np.stack([_weights(task, replay) for task in tasks], axis=1) for replay in replays]  # (T, N) each
+
+    def sample(count: int) -> Batch:
+        portion = -(-count // len(replays))
+        parts = [vars(replay.sample(portion, table)) for replay, table in zip(replays, paid, strict=True)]
+        return Batch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    return sample
+
+
+def _weights(task: Task, replay: KeepsTerms) -> np.ndarray:
+    """Of the terms that a replay keeps, (T,)."""
+    return np.array([task.terms[name].weight for name in replay.terms])
+
+
 def share(
     learners: Sequence[Learns],
     tasks: Sequence[Task],
@@ -82,7 +104,7 @@ def share(
         progress: called with the number of the update and the first learner's metrics.
     """
     portion = -(-batch_size // len(replays))
-    weights = [[np.array([task.terms[name].weight for name in replay.terms]) for replay in replays] for task in tasks]
+    weights = [[_weights(task, replay) for replay in replays] for task in tasks]
     for update in range(updates):
         told = update % 500 == 0 or update == updates - 1
         for learner, own in zip(learners, weights, strict=True):

@@ -93,7 +93,7 @@ class Skill:
         robot["joints"] = {joint["name"]: joint for joint in robot["joints"]}
         return {
             "robot": robot,
-            "action map": asdict(action_part(spec)),
+            "action map": asdict(action_part(self.task)),
             "observation": {
                 "size": layout.size,
                 "entries": list(layout.labels),

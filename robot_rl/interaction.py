@@ -48,7 +48,7 @@ class Interaction:
         spec = task.spec
         self.task = task
         self._shape = shape
-        self._map = ActionMap(spec)
+        self._map = ActionMap(spec, task.stepping, task.layout)
         self._supervisor = SafetySupervisor(spec)
         self._observer = Observer(task.layout, shape)
         self._action_shape = (*shape, spec.action.size)
@@ -116,7 +116,8 @@ class Interaction:
                 raise InvalidInput(f"action is not finite in: {_not_finite(action, self.task.spec.action.coordinates)}")
             action = np.clip(action, -1.0, 1.0)
         self._previous_action, self._action = self._action, frozen(action)
-        command, self._failed = self._supervisor.limit(self._map.command(self._action), self._command)
+        wanted = self._map.command(self._action, self._observer.newest)
+        command, self._failed = self._supervisor.limit(wanted, self._command)
         self._command = frozen(command)
         return JointCommand(command)
 

@@ -14,6 +14,7 @@ from robot_rl.errors import MissingSensor
 from robot_rl.observation import ObservationLayout, build_layout, quantity_of
 from robot_rl.robot import RobotState, Start
 from robot_rl.spec import RobotSpec
+from robot_rl.stepping import Stepping
 
 Array = NDArray[Any]
 
@@ -57,6 +58,8 @@ class Task(ABC):
     """Quantities of RobotState that the reward and the end of an episode read."""
     end_is_failure: bool = True
     """Whether an evaluation episode that ends before its time has failed; False where arriving is what ends it."""
+    stepping: Stepping | None = None
+    """What the joints do by themselves, which actions are added to; its clock is among the observations."""
 
     def __init__(self, spec: RobotSpec) -> None:
         """Args: spec: the robot. Raises MissingSensor for an observation the robot cannot make."""

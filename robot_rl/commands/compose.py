@@ -24,8 +24,13 @@ def run(arguments: Sequence[str]) -> int:
     """Composes, reports, writes the folder and its policy file."""
     values = _parser().parse(arguments)
     weights = tuple(map(float, skill_weights(values.weights, len(values.runs))))
-    if values.correct is not None and values.kind != "conjunction":
-        raise ConfigurationError(f"--correct belongs to the conjunction, not to {values.kind!r}")
+    for given, flag in ((values.correct, "--correct"), (values.joint, "--joint")):
+        if given is not None and values.kind != "conjunction":
+            raise ConfigurationError(f"{flag} belongs to the conjunction, not to {values.kind!r}")
+    if values.joint is not None:
+        for given, flag in ((values.correct, "--correct"), (values.points, "--points")):
+            if given is not None:
+                raise ConfigurationError(f"{flag} has no place beside --joint, which learns both value and action")
     out = Path(values.out) if values.out else None
     if out is not None and out.exists():
         raise RunExists(f"{out} exists already and is left as it is; choose another folder")
@@ -33,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         from policies.composed_q import ComposedQ
         from policies.composition_report import OBSERVATIONS, composition_report
         from policies.correction import CorrectionSettings
+        from policies.joint import JointSettings
         from robot_rl.commands import composing
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
@@ -41,8 +47,9 @@ def run(arguments: Sequence[str]) -> int:
     loaded = [composing.load_skill(source) for source in sources]
     skills, replays = [one.skill() for one in loaded], [one.replay for one in loaded]
     composed = ComposedQ(skills, values.kind)
-    if values.correct is not None and composed.energies:
-        raise ConfigurationError(f"--correct is for Gaussian skills, not for those of {skills[0].algorithm!r}")
+    for given, flag in ((values.correct, "--correct"), (values.joint, "--joint")):
+        if given is not None and composed.energies:
+            raise ConfigurationError(f"{flag} is for Gaussian skills, not for those of {skills[0].algorithm!r}")
     for steps, what in ((values.correct, "a divergence correction"), (values.distil, "a distilled actor")):
         if steps is not None:
             composing.union_of(replays, what)  # refused before anything is learnt or written
@@ -50,29 +57,33 @@ def run(arguments: Sequence[str]) -> int:
         composing.share_experience(loaded, values.share, say)
         skills = [one.skill() for one in loaded]
         composed = ComposedQ(skills, values.kind)
-    correction, settings = None, None
+    correction, settings, joint, together = None, None, None, None
     if values.correct is not None:
         settings = CorrectionSettings(steps=values.correct)
         say(f"learning the divergence correction, {values.correct:,} steps")
         correction = composing.learn(skills, replays, settings, lambda step, loss: say(f"  {step:>7,}  {loss:.4g}"))
+    if values.joint is not None:
+        together = JointSettings(updates=values.joint)
+        joint = composing.learn_together(loaded, together, say)
     composition = composing.Composition(
         skills=sources,
         kind=values.kind,
         weights=weights,
         temperature=values.temperature or composed.alpha,
-        points=values.points,
+        points=values.points or composing.POINTS,
         draws=values.draws,
         refine=values.refine,
         correction=None if settings is None else asdict(settings),
+        joint=None if together is None else asdict(together),
         shared_updates=values.share or 0,
     )
-    policy = composing.new_policy(composition, skills, correction)
+    policy = composing.new_policy(composition, skills, correction, joint)
     rows = [composing.observations(replay, OBSERVATIONS) for replay in replays]
     report = composition_report(policy, weights, composition.temperature, rows)
     if out is None:
         now = datetime.now(timezone.utc)
         out = Path("runs") / f"composed-{skills[0].task.spec.name}" / f"{now:%Y%m%d-%H%M%S}_{values.kind}"
-    composing.save(out, composition, skills, correction, report)
+    composing.save(out, composition, skills, correction, joint, report)
     exported = replace(composing.export_composition(out, out / POLICY, policy), path=relative(out / POLICY))
     found = {"folder": relative(out), **report, "export": asdict(exported)}
     if values.distil is not None:
@@ -117,8 +128,13 @@ def _parser() -> Parser:
         "many updates; for runs with trainer.keep_terms [none]"
     )
     parser.add_argument("--share", type=whole_number(1), metavar="UPDATES", help=share)
+    joint = (
+        "learn policy and Q of all skills together, for all weights, from their replay, paid by the weights of the "
+        "reward's terms, in so many updates; for runs with trainer.keep_terms [none]"
+    )
+    parser.add_argument("--joint", type=whole_number(1), metavar="UPDATES", help=joint)
     points = "between the skills' means, the best by Q acts; 1 for the mean of the product, whatever Q says [16]"
-    parser.add_argument("--points", type=whole_number(1), default=16, help=points)
+    parser.add_argument("--points", type=whole_number(1), help=points)
     refine = "move the best point up the gradient of Q in so many steps, not far from the skills' own actions [none]"
     parser.add_argument("--refine", type=whole_number(1), default=0, metavar="STEPS", help=refine)
     parser.add_argument("--draws", type=whole_number(1), default=48, help="of a sampled action [48]")

@@ -1,7 +1,8 @@
 """Composed policies as folders: made from finished runs, written, and read again; shared by compose and export.
 
 A folder holds composition.json (which runs, weights, temperature), report.json, correction.safetensors where one was
-learnt, shared.safetensors where the skills learnt from each other's experience, and policy.onnx. It refers to the runs;
+learnt, joint.safetensors where a joint policy was, shared.safetensors where the skills learnt from each other's
+experience, and policy.onnx. It refers to the runs;
 the policy file needs them no more.
 """
 
@@ -25,7 +26,8 @@ from policies.composed_q import ComposedQ
 from policies.correction import Correction, CorrectionSettings, learn_correction
 from policies.distillation import DistillationSettings, distil
 from policies.export import ExportReport, export_policy
-from policies.sharing import check_sharing, share
+from policies.joint import Joint, JointSettings, learn_joint
+from policies.sharing import check_sharing, paid_to_all, share
 from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.learner import Batch
 from robot_rl.commands.configuration import saved_config
@@ -40,7 +42,9 @@ from robot_rl.training.files import place_folder, to_json
 from robot_rl.training.replay import Replay
 from robot_rl.training.run import versions
 
-REPORT, CORRECTION, SHARED = "report.json", "correction.safetensors", "shared.safetensors"
+REPORT, CORRECTION, JOINT, SHARED = (
+    "report.json", "correction.safetensors", "joint.safetensors", "shared.safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Composition:
     """Steps up the gradient of Q."""
     correction: dict[str, Any] | None = None
     """Settings of its learning; None for none."""
+    joint: dict[str, Any] | None = None
+    """Settings of learning what the skills are worth together; None if that was not."""
     shared_updates: int = 0
     """Of every skill, from the experience of all."""
     versions: dict[str, str] = field(default_factory=versions)
@@ -215,9 +221,27 @@ def learn(
     return learn_correction(ComposedQ(skills), sample, settings, progress=progress)
 
 
-def new_policy(composition: Composition, skills: Sequence[Skill], correction: Correction | None) -> CandidatePolicy:
+def learn_together(
+    loaded: Sequence[Loaded], settings: JointSettings, say: Callable[[str], None]
+) -> Joint:
+    """What the skills are worth together, for all weights, from the union of the replays; see `policies.joint`.
+
+    Raises:
+        ConfigurationError: a replay is missing or holds no values of reward terms, or these differ.
+    """
+    tasks, replays = [one.task for one in loaded], [one.replay for one in loaded]
+    check_sharing([one.source.name for one in loaded], tasks, replays)
+    sample = paid_to_all(tasks, [replay for replay in replays if replay is not None])
+    say(f"learning what the skills are worth together from their replay, {settings.updates:,} updates")
+    composed = ComposedQ([one.skill() for one in loaded])
+    return learn_joint(composed, sample, settings, lambda update, loss: say(f"  {update:>7,}  {loss:.4g}"))
+
+
+def new_policy(
+    composition: Composition, skills: Sequence[Skill], correction: Correction | None, joint: Joint | None = None
+) -> CandidatePolicy:
     """The policy of a composition."""
-    composed = ComposedQ(skills, composition.kind, correction)
+    composed = ComposedQ(skills, composition.kind, correction, joint)
     if composed.energies and composition.points != POINTS:
         raise ConfigurationError(
             f"--points is for Gaussian skills; those of {skills[0].algorithm!r} choose among their own candidates"
@@ -240,7 +264,7 @@ def distil_policy(
         ConfigurationError: no skill has a replay.
         CheckFailed: torch and the file differ.
     """
-    settings = DistillationSettings(steps=steps, hidden_sizes=_widest(policy))
+    settings = DistillationSettings(steps=steps, hidden_sizes=widest(policy.composed.skills))
     weights, temperature = composition.weights, composition.temperature
     distilled = distil(
         policy.composed,
@@ -255,9 +279,9 @@ def distil_policy(
     return export_policy(distilled, skills[0].task, out, training=training, goal_ranges=goal_ranges(skills))
 
 
-def _widest(policy: CandidatePolicy) -> tuple[int, ...]:
+def widest(skills: Sequence[Skill]) -> tuple[int, ...]:
     """The hidden widths of the largest of the skills' actors."""
-    return max((skill_sizes(skill)[1:-1] for skill in policy.composed.skills), key=sum)
+    return max((skill_sizes(skill)[1:-1] for skill in skills), key=sum)
 
 
 def save(
@@ -265,13 +289,15 @@ def save(
     composition: Composition,
     skills: Sequence[Skill],
     correction: Correction | None,
+    joint: Joint | None,
     report: dict[str, Any],
 ) -> None:
     """Writes the folder, without the policy file."""
     files = {COMPOSITION: to_json(asdict(composition)), REPORT: to_json(report)}
-    if correction is not None:
-        tensors = {name: tensor.contiguous() for name, tensor in correction.critics.state_dict().items()}
-        files[CORRECTION] = safetensors.torch.save(tensors)
+    for name, module in ((CORRECTION, None if correction is None else correction.critics), (JOINT, joint)):
+        if module is not None:
+            tensors = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
+            files[name] = safetensors.torch.save(tensors)
     if composition.shared_updates:
         files[SHARED] = safetensors.torch.save(_weights_of(skills))
     place_folder(folder, files)
@@ -313,7 +339,7 @@ def load_composition(folder: Path) -> tuple[CandidatePolicy, Composition]:
     skills = [load_skill(source).skill() for source in composition.skills]
     if composition.shared_updates:
         skills = _with_shared(folder, skills)
-    return new_policy(composition, skills, _read_correction(folder, composition, skills)), composition
+    return new_policy(composition, skills, *_read_learnt(folder, composition, skills)), composition
 
 
 def export_composition(folder: Path, out: Path, policy: CandidatePolicy | None = None) -> ExportReport:
@@ -339,16 +365,26 @@ def export_composition(folder: Path, out: Path, policy: CandidatePolicy | None =
     )
 
 
-def _read_correction(folder: Path, composition: Composition, skills: Sequence[Skill]) -> Correction | None:
-    if composition.correction is None:
-        return None
-    settings = from_mapping(CorrectionSettings, composition.correction, "correction")
-    task = skills[0].task
-    sizes = (task.layout.size, len(skills), task.spec.action.size)
-    correction = Correction.new(*sizes, settings.hidden_sizes, settings.seed)
+def _read_learnt(
+    folder: Path, composition: Composition, skills: Sequence[Skill]
+) -> tuple[Correction | None, Joint | None]:
+    """Correction and joint policy, where there are any."""
+    correction = joint = None
+    if composition.correction is not None:
+        settings = from_mapping(CorrectionSettings, composition.correction, "correction")
+        task = skills[0].task
+        sizes = (task.layout.size, len(skills), task.spec.action.size)
+        correction = Correction.new(*sizes, settings.hidden_sizes, settings.seed)
+        _load(correction.critics, folder / CORRECTION)
+    if composition.joint is not None:
+        joint = Joint(skills[0], len(skills))
+        _load(joint, folder / JOINT)
+    return correction, joint
+
+
+def _load(module: torch.nn.Module, path: Path) -> None:
     try:
-        correction.critics.load_state_dict(safetensors.torch.load((folder / CORRECTION).read_bytes()))
+        module.load_state_dict(safetensors.torch.load(path.read_bytes()))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise StorageError(f"{folder / CORRECTION} is damaged: {error}") from error
-    correction.critics.requires_grad_(False)
-    return correction
+        raise StorageError(f"{path} is damaged: {error}") from error
+    module.requires_grad_(False)

@@ -13,6 +13,7 @@ from robot_rl.arrays import components, cos_sin, exp, sqrt, squared_norm
 from robot_rl.robot import RobotState, Start
 from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
+from robot_rl.stepping import stepping
 from robot_rl.task import RewardTerm, Step, Task
 from robot_rl.tasks.rewards import action_change, tilt
 
@@ -30,7 +31,7 @@ class WalkSettings:
     """Commands and reward weights."""
 
     pursue: str = "command"
-    """command: the commanded velocity; forward, left: that part of it, at rest along the other; mean: the mean of the
+    """command: the commanded velocity; forward, left: that part of it, whatever the other; mean: the mean of the
     rewards of these two."""
     forward: tuple[float, float] = (0.6, 0.6)
     """m/s, range of the commanded forward velocity."""
@@ -42,11 +43,18 @@ class WalkSettings:
     """Hz, range of the commanded strides per second."""
     start_noise: float = 0.05
     """rad, largest joint displacement at the start of an episode."""
+    step_height: float = 0.0
+    """m, height to which the feet are lifted in turn by themselves, at the cadence; actions are added to that."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
         allowed = ("command", *PARTS)
-        check(self, "task walk", pursue=(self.pursue in allowed, f"one of {', '.join(allowed)}"))
+        check(
+            self,
+            "task walk",
+            pursue=(self.pursue in allowed, f"one of {', '.join(allowed)}"),
+            step_height=(0.0 <= self.step_height < np.inf, "0 or more, and finite"),
+        )
 
 
 class Walk(Task):
@@ -54,9 +62,8 @@ class Walk(Task):
 
     The policy observes what a bare robot gives and a clock; the base velocity enters the reward alone.
 
-    The settings `pursue` of forward and left are two skills to put together: their errors are squared, so that their
-    weighted mean is, but for a constant, the squared error from the weighted mean of their velocities. Any weights
-    then stand for one direction. Means of the peaked error of `command` favour one skill or the other instead.
+    The settings `pursue` of forward and left are two skills to put together: each is about one part of the velocity
+    and leaves the other free, so that both can be had at once.
     """
 
     name = "walk"
@@ -71,6 +78,8 @@ class Walk(Task):
         """Args: spec: a robot with a floating base; settings: commands and weights."""
         self.settings = settings or WalkSettings()
         self._per_effort = 1.0 / spec.effort_limit
+        if self.settings.step_height > 0:
+            self.stepping = stepping(spec, self.settings.step_height)
         super().__init__(spec)
 
     @property
@@ -106,8 +115,8 @@ class Walk(Task):
             return {"velocity": RewardTerm(1.0, _peaked_tracking)}
         forward, left = PARTS[self.settings.pursue]
         return {
-            "forward": RewardTerm(forward, lambda step: _squared_tracking(step, components(step.goal)[0], 0.0)),
-            "left": RewardTerm(left, lambda step: _squared_tracking(step, 0.0, components(step.goal)[1])),
+            "forward": RewardTerm(forward, lambda step: _squared_tracking(step, 0)),
+            "left": RewardTerm(left, lambda step: _squared_tracking(step, 1)),
         }
 
     def _pose(self, step: Step) -> Array:
@@ -128,12 +137,17 @@ class Walk(Task):
         """Velocity and what was asked for, m/s, base frame."""
         velocity = state.base_linear_velocity
         assert velocity is not None
-        forward, left = PARTS.get(self.settings.pursue, (1.0, 1.0))
+        parts = PARTS.get(self.settings.pursue, (1.0, 1.0))
+        # A part that is not pursued may be anything: what it is counts as what was asked for.
+        forward, left = (
+            np.broadcast_to(goal[..., axis], velocity[..., 0].shape) if part else velocity[..., axis]
+            for axis, part in enumerate(parts)
+        )
         return {
             "forward_velocity": velocity[..., 0],
             "lateral_velocity": velocity[..., 1],
-            "commanded_forward": np.broadcast_to(forward * goal[..., 0], velocity[..., 0].shape),
-            "commanded_lateral": np.broadcast_to(left * goal[..., 1], velocity[..., 0].shape),
+            "commanded_forward": forward,
+            "commanded_lateral": left,
         }
 
     def summarise(self, steps: Mapping[str, Array]) -> dict[str, float]:
@@ -162,9 +176,9 @@ def _peaked_tracking(step: Step) -> Array:
     return exp(-3.0 * sqrt(dx * dx + dy * dy))
 
 
-def _squared_tracking(step: Step, forward: Array | float, left: Array | float) -> Array:
-    v_x, v_y, _ = components(step.after.base_linear_velocity)
-    return 1.0 - ((v_x - forward) ** 2 + (v_y - left) ** 2) * (1.0 / TOLERABLE**2)
+def _squared_tracking(step: Step, axis: int) -> Array:
+    error = components(step.after.base_linear_velocity)[axis] - components(step.goal)[axis]
+    return 1.0 - error * error * (1.0 / TOLERABLE**2)
 
 
 def _turn_tracking(step: Step) -> Array:

@@ -134,7 +134,8 @@ class Replay:
 
         Args:
             batch_size: B.
-            weights: of the reward's terms, (T,), where the batch is to have another reward than was paid.
+            weights: of the reward's terms, (T,), where the batch is to have another reward than was paid; (T, N) for
+                N rewards side by side, (B, N).
 
         Raises:
             InvalidInput: the replay is empty.

@@ -133,7 +133,7 @@ def test_candidates_that_tie_may_be_answered_with_any_of_them(walk, tmp_path):
         for parameter in learner.critics.parameters():
             parameter.zero_()  # every action is worth the same
     export_policy(learner, walk, tmp_path / "a.onnx")
-    reference, observation = TorchPolicy(learner, walk.spec), raw_observations(learner, 20)
+    reference, observation = TorchPolicy(learner, walk), raw_observations(learner, 20)
     assert not reference.decided(observation).any()
     for k in range(6):
         with torch.no_grad():
@@ -148,7 +148,7 @@ def test_golden_rows_are_such_that_no_rounding_changes_the_choice(walk, tmp_path
     learner = make_soft_q(walk)
     export_policy(learner, walk, tmp_path / "a.onnx")
     golden = np.array(read_contract(tmp_path / "a.onnx").golden.observation, dtype=np.float32)
-    assert TorchPolicy(learner, walk.spec).decided(golden).all()
+    assert TorchPolicy(learner, walk).decided(golden).all()
 
 
 @pytest.mark.parametrize("wrong", ["ArgMin", "Max"])
@@ -173,11 +173,11 @@ def test_another_candidate_than_the_best_fails_the_comparison_too(walk, tmp_path
     with torch.no_grad():
         learner.critics.head.weight.neg_()
     with pytest.raises(CheckFailed, match="torch and ONNX differ: deterministic action"):
-        check_parity(TorchPolicy(learner, walk.spec), content, raw_observations(learner, 500))
+        check_parity(TorchPolicy(learner, walk), content, raw_observations(learner, 500))
 
 
 def test_an_actor_of_no_known_kind_is_refused_by_name(walk):
     learner = make_soft_q(walk)
     learner.actor = learner.sampler
     with pytest.raises(ConfigurationError, match="actor of type Sampler"):
-        export.build_model(learner, walk.spec)
+        export.build_model(learner, walk)

@@ -39,7 +39,8 @@ def two_hills(a):
 def test_weighted_draws_have_the_means_that_quadrature_finds(actions, weights):
     mean, log_std = gaussians(actions)
     noise = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 200_000, actions)))
-    draws = draw(mean, log_std, torch.tensor(weights, dtype=torch.float64), noise)
+    w = torch.tensor(weights, dtype=torch.float64)
+    draws = draw(product_of_gaussians(mean, log_std, w), mean, log_std, w, noise)
     a = torch.tanh(draws.u)
     share = torch.softmax(log_importance(torch.from_numpy(two_hills(a.numpy())), draws, T), dim=-1)[0]
     found = share @ a[0], share @ a[0].square()
@@ -58,9 +59,10 @@ def test_weighted_draws_have_the_means_that_quadrature_finds(actions, weights):
 def test_the_density_of_the_draws_is_that_of_the_mixture_as_it_was_drawn():
     mean, log_std = gaussians(2)
     weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
-    draws = draw(mean, log_std, weights, torch.from_numpy(np.random.default_rng(1).standard_normal((1, 48, 2))))
-    counts = stratified(weights, 48).sum(dim=0).numpy()
     product = product_of_gaussians(mean, log_std, weights)
+    noise = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 48, 2)))
+    draws = draw(product, mean, log_std, weights, noise)
+    counts = stratified(weights, 48).sum(dim=0).numpy()
     means = [product[0][0].numpy(), *mean[:, 0].numpy()]
     stds = [product[1][0].exp().numpy(), *log_std[:, 0].exp().numpy()]
     u = draws.u[0].numpy()

@@ -99,7 +99,7 @@ def test_every_kind_of_composition_leaves_as_one_file(name, walk, new_skill, tmp
 
 def test_a_file_that_differs_from_torch_is_found_out(composed_file, three_skills, new_skill, walk):
     other: list[Skill] = [three_skills[0], new_skill(walk, 8, "skill 1"), three_skills[2]]
-    reference = TorchComposed(CandidatePolicy(ComposedQ(other)), walk.spec)
+    reference = TorchComposed(CandidatePolicy(ComposedQ(other)))
     rows = observations(walk, 60)
     content = composed_file.read_bytes()
     with pytest.raises(CheckFailed, match="torch and ONNX differ"):

@@ -142,7 +142,7 @@ def test_a_graph_of_another_shape_than_its_contract_is_refused(content, tmp_path
 
     task = Stand(load_robot("go2"))
     _, contract = unseal(content)
-    message = refusal(seal(build_model(new_learner(task), task.spec), contract), tmp_path)
+    message = refusal(seal(build_model(new_learner(task), task), contract), tmp_path)
     assert "the graph does not match its contract" in message
 
 

@@ -90,8 +90,8 @@ def test_the_compared_observations_reach_the_clip_and_far_beyond(learner):
     assert (tests == 0.0).all(axis=1).any()
 
 
-def test_huge_observations_agree_with_torch_because_of_the_clip(policy_file, learner, go2):
-    policy, reference = OnnxPolicy.load(policy_file), TorchPolicy(learner, go2)
+def test_huge_observations_agree_with_torch_because_of_the_clip(policy_file, learner, walk):
+    policy, reference = OnnxPolicy.load(policy_file), TorchPolicy(learner, walk)
     for size in (1e6, 1e30, np.finfo(np.float32).max):
         for sign in (1.0, -1.0):
             observation = np.full((1, 87), sign * size, dtype=np.float32)
@@ -138,7 +138,8 @@ def test_an_action_that_nearly_reaches_a_limit_is_clipped_in_the_graph(go2, tmp_
     reach = np.minimum(go2.upper - go2.home, go2.home - go2.lower)
     for factor, clips in ((0.5, False), (0.99999, True), (1.0, True)):
         spec = replace(go2, action=replace(go2.action, scale=factor * reach))
-        assert (b"raised" in export.build_model(new_learner(stroll(spec)), spec)) is clips
+        task = stroll(spec)
+        assert (b"raised" in export.build_model(new_learner(task), task)) is clips
 
 
 def test_recorded_observations_enter_comparison_and_golden_rows(walk, learner, tmp_path):
@@ -165,7 +166,7 @@ def test_where_float32_itself_is_coarse_the_file_may_be_as_coarse_and_no_more(wa
     monkeypatch.setattr(export, "PARITY_TOLERANCE", 1e-7)
     with pytest.raises(CheckFailed, match="torch and ONNX differ"):
         check_parity(
-            TorchPolicy(learner, walk.spec), (tmp_path / "a.onnx").read_bytes(), raw_observations(learner, 100)
+            TorchPolicy(learner, walk), (tmp_path / "a.onnx").read_bytes(), raw_observations(learner, 100)
         )
 
 
@@ -212,7 +213,7 @@ def test_an_actor_of_another_kind_is_refused_by_name(walk, tmp_path, new_learner
     learner = new_learner(walk)
     learner.actor = torch.nn.Sequential(torch.nn.Linear(87, 24))
     with pytest.raises(ConfigurationError, match="actor of type Sequential"):
-        export.build_model(learner, walk.spec)
+        export.build_model(learner, walk)
 
 
 def test_a_learner_of_another_task_is_refused_with_both_sizes(learner, tmp_path):

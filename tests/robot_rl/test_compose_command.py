@@ -227,3 +227,60 @@ def test_skills_whose_replay_kept_no_terms_cannot_share_it(runs, capsys, tmp_pat
     assert code == 2
     assert "train it with trainer.keep_terms" in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def together(shared):
+    """The same two skills with what they are worth together."""
+    runs = [str(shared / axes) for axes in ("x", "y")]
+    assert main(["compose", *runs, "--joint", "20", "--out", str(shared / "together")]) == 0
+    return shared / "together"
+
+
+def test_what_was_learnt_together_is_in_the_folder_and_leaves_one_skill_as_it_is(together, shared, tmp_path, capsys):
+    policy = ComposedPolicy.load(together / "policy.onnx")
+    assert policy.composition.joint
+    assert policy.composition.points == 1
+    assert main(["export", str(together), "--out", str(tmp_path / "again.onnx")]) == 0
+    assert main(["compose", str(shared / "x"), str(shared / "y"), "--out", str(tmp_path / "plain")]) == 0
+    again, plain = (ComposedPolicy.load(path) for path in (tmp_path / "again.onnx", tmp_path / "plain" / "policy.onnx"))
+    rows = np.random.default_rng(0).standard_normal((50, policy.contract.observation.size)).astype(np.float32)
+    np.testing.assert_array_equal(policy.answer(rows).action, again.answer(rows).action)
+    assert np.abs(policy.answer(rows).action - plain.answer(rows).action).max() > 1e-3
+    for weights in np.eye(2):
+        policy.weights = plain.weights = weights
+        np.testing.assert_allclose(policy.answer(rows).action, plain.answer(rows).action, atol=1e-4)
+    assert main(["info", str(together)]) == 0
+    assert "with a policy learnt for all weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--correct", 5], "--correct has no place beside --joint"),
+        (["--points", 4], "--points has no place beside --joint"),
+        (["--kind", "or"], "--joint belongs to the conjunction"),
+    ],
+)
+def test_what_does_not_go_with_learning_together_is_refused(flags, words, shared, capsys, tmp_path):
+    code, line = failed(
+        capsys, "compose", shared / "x", shared / "y", "--joint", 5, *flags, "--out", tmp_path / "out"
+    )
+    assert code == 2
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_learning_together_needs_replays_that_kept_their_terms(runs, capsys, tmp_path):
+    code, line = failed(capsys, "compose", runs / "low", runs / "high", "--joint", 10, "--out", tmp_path / "out")
+    assert code == 2
+    assert "train it with trainer.keep_terms" in line
+
+
+def test_a_damaged_file_of_what_was_learnt_together_is_named(together, tmp_path, capsys):
+    folder = tmp_path / "both"
+    shutil.copytree(together, folder)
+    (folder / "joint.safetensors").write_bytes(b"no weights")
+    code, line = failed(capsys, "export", folder, "--out", tmp_path / "out.onnx")
+    assert code == 2
+    assert "joint.safetensors is damaged" in line

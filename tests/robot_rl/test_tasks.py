@@ -136,8 +136,7 @@ def test_walking_is_judged_by_its_mean_speed_after_the_first_second():
     assert WALK.success(steps | {"lateral_velocity": 0 * speed + 0.2}) is False
 
 
-def test_the_mean_of_two_walking_skills_is_to_walk_at_the_mean_of_their_velocities():
-    # w |v - a|^2 + (1 - w) |v - b|^2 is smallest at v = w a + (1 - w) b, for every w.
+def test_the_mean_of_two_walking_skills_is_to_walk_at_both_velocities():
     goal = {"forward": (0.4, 0.4), "lateral": (0.3, 0.3)}
     skills = [Walk(GO2, WalkSettings(pursue=pursue, **goal)) for pursue in ("forward", "left")]
     both = Walk(GO2, WalkSettings(pursue="mean", **goal))
@@ -149,18 +148,25 @@ def test_the_mean_of_two_walking_skills_is_to_walk_at_the_mean_of_their_velociti
         return sum(np.asarray(task.terms[part].weight * task.terms[part].value(step)) for part in ("forward", "left"))
 
     forward, left = map(tracking, skills)
-    for w in (0.0, 0.25, 0.5, 1.0):
+    for w in (0.25, 0.5, 0.75):
         best = np.argmax(w * forward + (1.0 - w) * left)
-        np.testing.assert_allclose(velocity[best, :2], [0.4 * w, 0.3 * (1.0 - w)], atol=0.0051)
+        np.testing.assert_allclose(velocity[best, :2], [0.4, 0.3], atol=0.0051)
     np.testing.assert_allclose(tracking(both), (forward + left) / 2)
+    # A skill alone leaves the other part of the velocity free.
+    np.testing.assert_allclose(np.ptp(forward.reshape(71, 71), axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(np.ptp(left.reshape(71, 71), axis=1), 0.0, atol=1e-12)
 
 
 def test_a_walking_skill_is_judged_by_the_part_it_pursues():
     task = Walk(GO2, WalkSettings(pursue="left", forward=(0.4, 0.4), lateral=(0.3, 0.3)))
     goal = np.array([0.4, 0.3, 0.0, 2.0])
-    measured = task.measure(state_of(GO2, base_linear_velocity=np.array([[0.01, 0.29, 0.0]] * 60)), goal)
-    assert task.success(measured) is True
-    assert task.success(measured | {"forward_velocity": np.full(60, 0.4)}) is False
+    for velocity, achieved in (([0.01, 0.29, 0.0], True), ([0.4, 0.29, 0.0], True), ([0.01, 0.2, 0.0], False)):
+        measured = task.measure(state_of(GO2, base_linear_velocity=np.array([velocity] * 60)), goal)
+        assert task.success(measured) is achieved
+    both = Walk(GO2, WalkSettings(pursue="mean", forward=(0.4, 0.4), lateral=(0.3, 0.3)))
+    measured = both.measure(state_of(GO2, base_linear_velocity=np.array([[0.39, 0.29, 0.0]] * 60)), goal)
+    assert both.success(measured) is True
+    assert both.success(measured | {"forward_velocity": np.full(60, 0.0)}) is False
 
 
 def test_an_unknown_part_of_the_walk_is_refused_by_name():
