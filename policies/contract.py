@@ -17,6 +17,7 @@ from typing import Any
 from policies.onnx_bytes import split_metadata, with_metadata
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.observation import ObservationLayout
+from robot_rl.observation_settings import ObservationSettings
 
 FORMAT = 1
 """Version of what is written here; a reader refuses any other."""
@@ -217,6 +218,11 @@ class Contract:
     def joint_names(self) -> tuple[str, ...]:
         """(n,), in the order of the command."""
         return tuple(joint.name for joint in self.robot.joints)
+
+    @property
+    def observation_settings(self) -> ObservationSettings:
+        """With these `make_task` makes the task observe what the policy takes."""
+        return ObservationSettings(self.observation.length, self.observation.history)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; floats keep full precision."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.joint_log import JointLog
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.robot import BatchRobot, Robot
 from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
@@ -323,7 +324,7 @@ def make_deployment(parameters: Mapping[str, Any], namespace: str = "") -> Deplo
 
     def task_of(contract: Any, spec: RobotSpec) -> Task | None:
         try:
-            return make_task(contract.task.name, spec, contract.task.settings)
+            return make_task(contract.task.name, spec, contract.task.settings, contract.observation_settings)
         except ConfigurationError:  # a task from elsewhere runs as well; it is only not measured
             return None
 
@@ -432,13 +433,19 @@ def task_settings_class(name: str) -> type | None:
     return kinds[0] if kinds and kinds[0] is not None else None
 
 
-def make_task(name: str, robot: str | Path | RobotSpec, settings: Mapping[str, Any] | None = None) -> Task:
+def make_task(
+    name: str,
+    robot: str | Path | RobotSpec,
+    settings: Mapping[str, Any] | None = None,
+    observation: ObservationSettings | Mapping[str, Any] | None = None,
+) -> Task:
     """A task for a robot.
 
     Args:
         name: one of `robot_rl.tasks.TASKS`.
         robot: built-in name, path of a YAML file, or a spec.
         settings: the task's settings that differ from their defaults, by name.
+        observation: what is observed, where it is not the task's own choice; settings, or some of them by name.
 
     Raises:
         UnknownName: no such task or setting; lists those that exist.
@@ -449,8 +456,14 @@ def make_task(name: str, robot: str | Path | RobotSpec, settings: Mapping[str, A
     if settings_class is None:
         if settings:
             raise ConfigurationError(f"task {name!r} has no settings, got: {', '.join(settings)}")
-        return kind(spec)
-    return kind(spec, from_mapping(settings_class, settings or {}, "task"))  # type: ignore[call-arg]
+        task = kind(spec)
+    else:
+        task = kind(spec, from_mapping(settings_class, settings or {}, "task"))  # type: ignore[call-arg]
+    if not observation:
+        return task
+    if not isinstance(observation, ObservationSettings):
+        observation = from_mapping(ObservationSettings, observation, "observation")
+    return task.observing(observation)
 
 
 def make_env(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.errors import MissingSensor
+from robot_rl.errors import MissingSensor, UnknownName
 from robot_rl.observation import ObservationLayout, build_layout, quantity_of
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.robot import RobotState, Start
 from robot_rl.spec import RobotSpec
 
 Array = NDArray[Any]
+
+Kind = TypeVar("Kind", bound="Task")
 
 
 class Step(NamedTuple):
@@ -61,13 +65,36 @@ class Task(ABC):
     def __init__(self, spec: RobotSpec) -> None:
         """Args: spec: the robot. Raises MissingSensor for an observation the robot cannot make."""
         self.spec = spec
-        for name in (*self.current, *self.history):
-            quantity_of(name, spec)
-        self.layout: ObservationLayout = build_layout(
-            spec, self.goal_labels, self.current, self.history, self.history_length
-        )
+        self.layout = self._new_layout()
         self.terms: Mapping[str, RewardTerm] = self.reward_terms()
         self._weighted = [(name, term.weight, term.value) for name, term in self.terms.items()]
+
+    def _new_layout(self) -> ObservationLayout:
+        for name in (*self.current, *self.history):
+            quantity_of(name, self.spec)
+        return build_layout(self.spec, self.goal_labels, self.current, self.history, self.history_length)
+
+    def observing(self: Kind, settings: ObservationSettings) -> Kind:
+        """The same task with another observation.
+
+        Args:
+            settings: what differs from the task's own choice.
+
+        Raises:
+            UnknownName: a quantity is to be stacked that the task does not observe; lists those that it does.
+        """
+        task = copy.copy(self)
+        if settings.history_of is not None:
+            observed = (*self.current, *self.history)
+            for name in settings.history_of:
+                if name not in observed:
+                    raise UnknownName.of("quantity", name, observed, f"in observation.history_of of task {self.name!r}")
+            task.history = tuple(dict.fromkeys(settings.history_of))
+            task.current = tuple(name for name in observed if name not in task.history)
+        if settings.history is not None:
+            task.history_length = settings.history
+        task.layout = task._new_layout()
+        return task
 
     def check_robot(self, provides: frozenset[str]) -> None:
         """Refuses a robot that cannot give what the reward needs.

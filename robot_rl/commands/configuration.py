@@ -4,6 +4,7 @@ In a file:
 
     robot: go2
     task: {name: walk, forward: [0.3, 0.9]}
+    observation: {history: 4}
     algorithm: sac
     sac: {discount: 0.98}
     trainer: {total_steps: 30000}
@@ -41,6 +42,7 @@ from robot_rl.make import (
     task_class,
     task_settings_class,
 )
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot
@@ -53,8 +55,8 @@ if TYPE_CHECKING:
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
-KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", "on", "ros", "real_time", "randomize", *ALGORITHMS)
-SECTIONS = ("task", "trainer", "ros", "real_time", *ALGORITHMS)
+SECTIONS = ("task", "observation", "trainer", "ros", "real_time", *ALGORITHMS)
+KEYS = ("robot", "algorithm", "robots", "seed", "on", "randomize", *SECTIONS)
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
 
@@ -83,6 +85,8 @@ class TrainingConfig:
     """Of `RealTimeSettings`; empty where time waits for the learner."""
     randomize: Mapping[str, Any] | None = None
     """Terms of randomisation with their settings, whole, so that a run depends on no other file; None for none."""
+    observation: Mapping[str, Any] = field(default_factory=dict)
+    """Of `ObservationSettings`; empty for a task that brings its own body."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
@@ -96,7 +100,7 @@ class TrainingConfig:
             "trainer": dict(self.trainer),
             "seed": self.seed,
         }
-        others = ("ros", "real_time", "randomize")
+        others = ("observation", "ros", "real_time", "randomize")
         return found | {name: dict(values) for name in others if (values := getattr(self, name))}
 
     @property
@@ -128,7 +132,7 @@ class TrainingConfig:
 
     def make_task(self) -> Task:
         """The task on its robot."""
-        return make_task(self.task, self.spec(), self.task_settings)
+        return make_task(self.task, self.spec(), self.task_settings, self.observation)
 
     def make_learner(self) -> Learner:
         """The learner, new."""
@@ -249,6 +253,7 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
         task_settings=chosen,
         robot_digest=values.get("robot_digest", spec.digest),
         randomize=_randomize(values, where, spec),
+        observation=asdict(from_mapping(ObservationSettings, values.get("observation", {}), f"{where}.observation")),
         **learning,
         **_place(values, where, learning["robots"]),
     )
@@ -274,7 +279,7 @@ def _resolve_suite(name: str, settings: Mapping[str, Any], values: Mapping[str, 
         raise ConfigurationError(f"{where}.robot: {name} brings its own body; leave the robot out")
     if values.get("on", SIMULATORS[0]) != SIMULATORS[0]:
         raise ConfigurationError(f"{where}.on: {name} exists in {SIMULATORS[0]} only, got {values['on']!r}")
-    for key in ("ros", "real_time", "randomize"):
+    for key in ("observation", "ros", "real_time", "randomize"):
         if values.get(key):
             raise ConfigurationError(f"{where}: settings of {key!r} do not apply to {name}")
     learning = _learning(values, where)

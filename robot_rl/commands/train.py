@@ -29,6 +29,7 @@ from robot_rl.make import (
     missing_package,
     task_settings_class,
 )
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.ros_spec import RosSettings
 from robot_rl.spec import builtin_robots
 from robot_rl.tasks import TASKS
@@ -58,7 +59,10 @@ def run(arguments: Sequence[str]) -> int:
     values = parser.parse(arguments)
     flags = layered(
         _given(values),
-        {section: given_settings(values, section) for section in ("task", "trainer", "ros", "real_time", algorithm)},
+        {
+            section: given_settings(values, section)
+            for section in ("task", "observation", "trainer", "ros", "real_time", algorithm)
+        },
     )
     from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, last_figures, start, train_run
 
@@ -189,6 +193,8 @@ def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: 
     settings = task_settings_class(task) if task is not None else None
     if settings is not None:
         add_settings(parser, "task", settings, f"task {task}", values.get("task", {}))
+    if task is None or not is_suite_task(task):
+        add_settings(parser, "observation", ObservationSettings, "what is observed", values.get("observation", {}))
     known = algorithm_of(algorithm)
     add_settings(parser, algorithm, known.load(known.settings), f"algorithm {algorithm}", values.get(algorithm, {}))
     add_settings(parser, "trainer", TrainerSettings, "trainer", values.get("trainer", {}), TRAINER_FLAGS_ELSEWHERE)

@@ -256,6 +256,11 @@ MISTAKES = {
     "setting of another type": ((*WALK, "--sac.discount", "high"), ["--sac.discount", "number", "high"]),
     "setting out of range": ((*WALK, "--sac.discount", "1.5"), ["discount", "[0, 1)", "1.5"]),
     "too few numbers": ((*WALK, "--task.forward", "0.5"), ["--task.forward", "2 arguments"]),
+    "no history": ((*WALK, "--observation.history", "0"), ["observation", "history", "from 1 to 100", "0"]),
+    "a history of what is not seen": (
+        (*WALK, "--observation.history_of", "contacts"),
+        ["contacts", "observation.history_of", "goal, gait_clock, gravity"],
+    ),
     "no whole number of steps": ((*WALK, "--steps", "-5"), ["--steps", "-5", "at least 1"]),
     "a trainer setting out of range": ((*WALK, "--trainer.batch_size", "0"), ["batch_size", "at least 1"]),
     "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),
