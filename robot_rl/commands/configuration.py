@@ -56,7 +56,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
 SECTIONS = ("task", "observation", "trainer", "ros", "real_time", *ALGORITHMS)
-KEYS = ("robot", "algorithm", "robots", "seed", "on", "randomize", *SECTIONS)
+KEYS = ("task", "robot", "algorithm", "robots", "seed", "on", "randomize", *SECTIONS[1:])
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
 
