@@ -43,6 +43,7 @@ from hardware.session import RosSession
 from hardware.supervision import Supervision
 from policies.composed_runtime import WEIGHT_RATE, AnyPolicy, load_policy, new_runner
 from policies.contract import Contract
+from policies.seeing_runtime import SeeingPolicy
 from robot_rl.errors import ConfigurationError, PolicyError, RobotFault, RobotRLError
 from robot_rl.spec import RobotSpec, load_robot
 from robot_rl.task import Task
@@ -428,7 +429,13 @@ def _take_weights(knobs: Knobs, loop: PolicyLoop, message: Float64MultiArray) ->
 def _load(path: str, spec: RobotSpec) -> AnyPolicy:
     if not Path(path).is_file():
         raise ConfigurationError(f"there is no policy file at {path}")
-    return load_policy(path, robot=spec)
+    policy = load_policy(path, robot=spec)
+    if isinstance(policy, SeeingPolicy):
+        raise ConfigurationError(
+            f"{path} looks at a camera, and over ROS no pictures are read; a program of your own can run it with "
+            "policies.seeing_runtime.SeeingRunner"
+        )
+    return policy
 
 
 def main() -> int:

@@ -18,6 +18,10 @@ class ObservationSettings:
     """Control ticks whose readings are stacked, newest first; the task's own number by default."""
     history_of: tuple[str, ...] | None = None
     """Which of the quantities that the task observes are stacked; the task's own choice by default."""
+    camera: bool = False
+    """Whether the robot's camera is observed, and nothing that says directly where objects are."""
+    privileged: bool = False
+    """Whether the critics get what only the simulation knows: exact readings, and what randomisation drew."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""

@@ -235,6 +235,7 @@ def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
 # -- what a person can get wrong --------------------------------------------------------------------------------------
 
 WALK = ("train", "walk", "--robot", "go2")
+VALVE = ("train", "turn_valve", "--robot", "dclaw")
 
 MISTAKES = {
     "no command of that name": (("tarin",), ["tarin", "train, evaluate"]),
@@ -261,6 +262,19 @@ MISTAKES = {
         (*WALK, "--observation.history_of", "contacts"),
         ["contacts", "observation.history_of", "goal, gait_clock, gravity"],
     ),
+    "a camera that is not there": ((*WALK, "--camera"), ["go2", "no camera", "dclaw"]),
+    "a learner that cannot see": ((*VALVE, "--camera", "--algorithm", "ppo"), ["observation.camera", "ppo", "sac"]),
+    "critics that could know more": (
+        (*WALK, "--observation.privileged", "true", "--algorithm", "td3"),
+        ["observation.privileged", "td3", "sac"],
+    ),
+    "what only a simulation knows": (
+        (*WALK, "--observation.privileged", "true", "--on", "ros"),
+        ["observation.privileged", "simulation only", "ros"],
+    ),
+    "an encoder of nothing": ((*VALVE, "--encoder.features", "3"), ["encoder", "observation.camera"]),
+    "no filters": ((*VALVE, "--camera", "--encoder.channels", "0"), ["encoder", "channels", "positive"]),
+    "a goal upside down": ((*VALVE, "--task.goal", "1", "-1"), ["turn_valve", "goal", "low to high"]),
     "no whole number of steps": ((*WALK, "--steps", "-5"), ["--steps", "-5", "at least 1"]),
     "a trainer setting out of range": ((*WALK, "--trainer.batch_size", "0"), ["batch_size", "at least 1"]),
     "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),
