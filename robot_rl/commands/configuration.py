@@ -224,8 +224,10 @@ def recipe(
     general = RECIPES / f"{task}-{robot}.yaml"
     if not task or robot not in builtin_robots():
         return {}
-    own = RECIPES / f"{task}-{robot}-{'camera' if camera else algorithm}.yaml"
-    if own.is_file():
+    seeing, own = (RECIPES / f"{task}-{robot}-{variant}.yaml" for variant in ("camera", algorithm))
+    if camera and seeing.is_file():
+        general = seeing
+    elif own.is_file():
         return read_file(own)
     found = read_file(general) if general.is_file() else {}
     if algorithm in (None, found.get("algorithm", "sac")):

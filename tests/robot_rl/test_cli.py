@@ -81,6 +81,30 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
     assert again == config
 
 
+EYES = "--encoder.channels 4 --encoder.features 4".split()  # noqa: SIM905
+
+
+def test_a_run_that_sees_resumes_and_leaves_a_policy_that_sees(tmp_path, capsys):
+    folder = tmp_path / "seeing"
+    start = ["train", "turn_valve", "--robot", "dclaw", "--camera", "--observation.history", "2"]
+    assert main([*start, "--steps", "110", "--out", str(folder), *TINY, *EYES]) == 0
+    assert json.loads((folder / "config.json").read_text())["task"]["goal"] == [0.0, 0.0]  # of the recipe
+    assert main(["train", "--resume", str(folder), "--steps", "120"]) == 0
+    found = printed_json(capsys, "evaluate", folder, "--episodes", "1", "--seconds", "0.5", "--randomize", "mild")
+    assert found["robot"] == "dclaw"
+    assert "32 x 32 pixels" in told(capsys, "info", folder / "policy.onnx")
+    code, line = failed(capsys, "compose", folder, folder, "--weights", ".5", ".5", "--out", tmp_path / "both")
+    assert code == 2
+    assert "observation.camera" in line
+
+
+def told(capsys, *arguments):
+    """Runs a command that must work; returns what it printed."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "sac"])
 def test_every_algorithm_trains_resumes_and_leaves_a_policy_file(algorithm, tmp_path, capsys):
     folder = tmp_path / "run"
@@ -217,9 +241,10 @@ def test_recipes_are_valid(capsys):
     from robot_rl.commands.configuration import RECIPES, layered, read_file, resolve
 
     for path in RECIPES.glob("*.yaml"):
-        task, robot, *algorithm = path.stem.split("-")
+        task, robot, *variant = path.stem.split("-")
         values = read_file(path)
-        assert algorithm in ([], [values["algorithm"]])
+        assert variant in ([], ["camera"], [values["algorithm"]])
+        assert ("camera" in variant) == values.get("observation", {}).get("camera", False)
         resolve(layered(values, {"task": {"name": task}, "robot": robot}), path.name)
 
 
