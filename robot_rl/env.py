@@ -91,8 +91,8 @@ class RobotEnv(gymnasium.Env[Any, Array]):
 
     Observations are raw SI values in the order of `observation_layout`, float32. With a camera, or with what only the
     simulation knows, they are a dict: that vector as `state`, the picture as `camera` (height, width, 3) uint8, and
-    `privileged`, which no policy is to see. Actions lie in [-1, 1]. An episode is
-    truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
+    `privileged`, which no policy is to see. Actions lie in [-1, 1]. An episode is truncated after `time_limit` by
+    counting steps, and terminates when the task ends or the supervisor stops the robot.
 
     `info` carries `reward_terms` (name -> weighted value), `reward_values` (the same before weighting), `safety`
     (failed checks of this tick), `applied` (the command) and, from a robot in real time, `late`, the s by which this

@@ -61,16 +61,15 @@ class Pictures:
         return before, after
 
     def span(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Transitions `start` to `stop` as arrays, for `put`."""
-        numbers = np.arange(start, stop)
-        slots = numbers % self._capacity
-        alone = [number for number in numbers.tolist() if number in self._after]
-        successor = np.where(self._successor[slots] < stop, self._successor[slots], -1)
-        # A successor that is not among these is in another file, which may be gone when this one is read.
-        outside = [n for n in numbers.tolist() if n not in self._after and successor[n - start] < 0]
-        kept = sorted(alone + outside)
-        after = self.take(np.array(kept, dtype=np.int64))[1]
-        return {"before": self._before[slots], "successor": successor, "alone": np.array(kept), "after": after}
+        """Transitions from `start` to the newest, before `stop`, as arrays for `put`."""
+        slots = np.arange(start, stop) % self._capacity
+        alone = np.array([number for number in range(start, stop) if number in self._after], dtype=np.int64)
+        return {
+            "before": self._before[slots],
+            "successor": self._successor[slots],
+            "alone": alone,
+            "after": self.take(alone)[1],
+        }
 
     def put(self, start: int, span: dict[str, np.ndarray], skip: int = 0) -> None:
         """Takes back what `span` gave for transitions from `start` on, without the first `skip`."""
