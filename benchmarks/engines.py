@@ -120,7 +120,7 @@ def policies(spec: RobotSpec, episodes: int) -> dict[str, dict[str, dict[str, fl
         contract = read_contract(path)
         if contract.robot.name != spec.name or contract.composition is not None:
             continue
-        task = make_task(contract.task.name, spec, contract.task.settings)
+        task = make_task(contract.task.name, spec, contract.task.settings, contract.observation_settings)
         policy = OnnxPolicy.load(path, robot=spec, layout=task.layout)
         found[name] = {}
         for engine in SIMULATORS:

@@ -17,6 +17,7 @@ from hardware.goals import Goals
 from hardware.knobs import KNOBS, Knobs
 from hardware.policy_loop import LoopSettings, PolicyLoop
 from policies.composed_runtime import WEIGHT_RATE, AnyPolicy, load_policy
+from policies.seeing_runtime import SeeingPolicy
 from robot_rl.errors import ConfigurationError, PolicyError, RobotRLError
 from robot_rl.spec import RobotSpec, load_robot
 
@@ -169,4 +170,10 @@ class PolicyParameters:
 def _load(path: str, spec: RobotSpec) -> AnyPolicy:
     if not Path(path).is_file():
         raise ConfigurationError(f"there is no policy file at {path}")
-    return load_policy(path, robot=spec)
+    policy = load_policy(path, robot=spec)
+    if isinstance(policy, SeeingPolicy):
+        raise ConfigurationError(
+            f"{path} looks at a camera, and over ROS no pictures are read; a program of your own can run it with "
+            "policies.seeing_runtime.SeeingRunner"
+        )
+    return policy

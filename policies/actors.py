@@ -15,6 +15,11 @@ A deterministic actor (DDPG, TD3) explores by adding to its action:
 
     observation ─ layers ─ tanh ─┬──────────────────────── action
                                  └─ + std x noise ─ clip ─ sampled_action
+
+An actor that looks puts features of the picture before the numbers, and is a Gaussian one from there on:
+
+    camera ─ to [-1, 1] ─ convolutions ─ linear ─ layer norm ─ tanh ─ features ─┐
+    observation ──────────────────────────────────────────────────────────────┴─ ...
 """
 
 from __future__ import annotations
@@ -23,10 +28,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from policies.graph import ActorNodes, Graph, linear_layers
 from robot_rl.algorithms.actors import DeterministicActor, GaussianActor
+from robot_rl.algorithms.encoder import KERNEL, STRIDE, SeeingActor
 from robot_rl.algorithms.energy_policy import BLOCK, EnergyPolicy
 from robot_rl.errors import ConfigurationError
 
@@ -36,6 +43,8 @@ class Exporter(ActorNodes, Protocol):
 
     sizes: tuple[int, ...]
     """Widths from observation to action, of the network that draws the action."""
+    camera: tuple[int, int, int] | None
+    """See `ActorNodes`."""
 
     def action(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
         """An actor's own answer, (N, d), for normalised observations (N, size); noise (N, d), None for no sample."""
@@ -54,6 +63,8 @@ def exporter(actor: Any) -> Exporter:
     """
     if isinstance(actor, EnergyPolicy):
         return EnergyExporter(actor)
+    if isinstance(actor, SeeingActor):
+        return SeeingExporter(actor)
     if isinstance(actor, DeterministicActor):
         return DeterministicExporter(actor)
     return GaussianExporter(actor)
@@ -61,6 +72,8 @@ def exporter(actor: Any) -> Exporter:
 
 class GaussianExporter:
     """A stack of layers with mean and log standard deviation side by side in its head, or a log std of its own."""
+
+    camera: tuple[int, int, int] | None = None
 
     def __init__(self, actor: Any) -> None:
         """Args: actor: see `Actor` and `GaussianActor` in `robot_rl.algorithms.networks`."""
@@ -102,8 +115,49 @@ class GaussianExporter:
         return torch.tanh(mean)[:, None], torch.zeros_like(mean[:, :1])
 
 
+class SeeingExporter:
+    """An encoder before a Gaussian actor. In torch its observations are rows: state, then pixels."""
+
+    def __init__(self, actor: SeeingActor) -> None:
+        """Args: actor: to be exported."""
+        self._actor = actor
+        self._policy = GaussianExporter(actor.policy)
+        self.sizes = self._policy.sizes
+        self.camera: tuple[int, int, int] | None = actor.encoder.shape
+
+    def nodes(self, graph: Graph, observation: str) -> None:
+        """See `ActorNodes`."""
+        node, constant = graph.node, graph.constant
+        encoder = self._actor.encoder
+        pixels = node("Cast", ["camera"], "pixels", to=TensorProto.FLOAT)
+        middle = constant("middle_pixel", 127.5)
+        x = node("Div", [node("Sub", [pixels, middle], "centred_pixels"), middle], "normalised_pixels")
+        x = node("Transpose", [x], "picture", perm=[0, 3, 1, 2])
+        for index, layer in enumerate(encoder.convolutions):
+            assert isinstance(layer, torch.nn.Conv2d)
+            name = f"convolution_{index}"
+            weights = [constant(f"{name}_{part}", getattr(layer, part)) for part in ("weight", "bias")]
+            x = node("Conv", [x, *weights], name, kernel_shape=[KERNEL, KERNEL], strides=[STRIDE, STRIDE])
+            x = node("Relu", [x], f"seen_{index}")
+        x = graph.linear(node("Flatten", [x], "flat", axis=1), "encoder", encoder.head.weight, encoder.head.bias)
+        norm = [constant(f"encoder_norm_{part}", getattr(encoder.norm, part)) for part in ("weight", "bias")]
+        x = node("LayerNormalization", [x, *norm], "encoder_norm", epsilon=encoder.norm.eps)
+        features = node("Tanh", [x], "features")
+        self._policy.nodes(graph, node("Concat", [features, observation], "features_and_state", axis=1))
+
+    def action(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
+        """See `Exporter`."""
+        return self._policy.action(actor, observation, noise)
+
+    def ranked(self, actor: Any, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Exporter`."""
+        return self._policy.ranked(actor, observation)
+
+
 class DeterministicExporter:
     """A stack of layers under the tanh; `sampled_action` is what explored in training."""
+
+    camera: tuple[int, int, int] | None = None
 
     def __init__(self, actor: DeterministicActor) -> None:
         """Args: actor: to be exported."""
@@ -179,6 +233,8 @@ class SamplerNodes:
 
 class EnergyExporter:
     """A sampler with the critics that rank its draws."""
+
+    camera: tuple[int, int, int] | None = None
 
     def __init__(self, actor: EnergyPolicy) -> None:
         """Args: actor: to be exported."""

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from policies.contract import CompositionPart, Contract, read_policy
 from policies.runtime import OnnxPolicy, PolicyFile, PolicyOutput, PolicyRunner, check_rows, new_session
+from policies.seeing_runtime import SeeingPolicy, SeeingRunner
 from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.errors import ConfigurationError, InvalidInput, PolicyError
 from robot_rl.observation import ObservationLayout
@@ -336,19 +337,27 @@ class ComposedRunner(PolicyRunner):
         return PolicyOutput(self.answer.action, self.answer.command)
 
 
-AnyPolicy = OnnxPolicy | ComposedPolicy
+AnyPolicy = OnnxPolicy | ComposedPolicy | SeeingPolicy
+
+
+def kind_of(contract: Contract) -> type[AnyPolicy]:
+    """What loads a policy of this contract."""
+    if contract.camera is not None:
+        return SeeingPolicy
+    return OnnxPolicy if contract.composition is None else ComposedPolicy
 
 
 def load_policy(path: str | Path, robot: RobotSpec | None = None, layout: ObservationLayout | None = None) -> AnyPolicy:
-    """Loads a policy file of either kind; see `OnnxPolicy.load`."""
+    """Loads a policy file of any kind; see `OnnxPolicy.load`."""
     model, contract = read_policy(path)
-    kind: type[OnnxPolicy] | type[ComposedPolicy] = OnnxPolicy if contract.composition is None else ComposedPolicy
     try:
-        return kind.fitting(model, contract, robot, layout)
+        return kind_of(contract).fitting(model, contract, robot, layout)
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from error
 
 
 def new_runner(policy: AnyPolicy, rate: float = WEIGHT_RATE) -> PolicyRunner:
-    """The runner of a policy of either kind; `rate` is for a composed one."""
+    """The runner of a policy of any kind; `rate` is for a composed one."""
+    if isinstance(policy, SeeingPolicy):
+        return SeeingRunner(policy)
     return ComposedRunner(policy, rate) if isinstance(policy, ComposedPolicy) else PolicyRunner(policy)

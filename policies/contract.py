@@ -6,6 +6,7 @@ float, so nothing is rounded on the way. Beside it stands its SHA-256; the contr
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
@@ -14,15 +15,21 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policies.onnx_bytes import split_metadata, with_metadata
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.observation import ObservationLayout
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.stepping import CLOCK
 
 FORMAT = 1
 """Version of what is written here; a reader refuses any other."""
 COMPOSED_FORMAT = 2
 """Of the policies of several skills, which take more inputs; a reader from before them refuses it too."""
+SEEING_FORMAT = 3
+"""Of the policies that look at a camera, likewise."""
 COMPOSITIONS = ("conjunction", "or", "gpi")
 """How Q-functions are combined; see `policies.composed_q`."""
 
@@ -194,6 +201,41 @@ class CompositionPart:
 
 
 @dataclass(frozen=True)
+class CameraPart:
+    """The camera that a policy looks at, as the robot's file described it in training."""
+
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+    position: Row
+    """m, world frame."""
+    look_at: Row
+    """m, world frame: what is in the middle of the picture."""
+    field_of_view: float
+    """degrees, of the picture's height."""
+    golden: tuple[str, ...]
+    """Pictures of the golden rows, base64 of height x width x (red, green, blue) bytes, the first row on top."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of a picture."""
+        return (self.height, self.width, 3)
+
+    def pictures(self) -> NDArray[np.uint8]:
+        """The golden pictures, (k, height, width, 3).
+
+        Raises:
+            PolicyError: one is no base64, or of another size.
+        """
+        try:
+            each = [np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8) for text in self.golden]
+            return np.stack([picture.reshape(self.shape) for picture in each])
+        except ValueError as error:
+            raise PolicyError(f"the contract is malformed: a picture of its camera: {error}") from error
+
+
+@dataclass(frozen=True)
 class Contract:
     """All that a policy file says of itself."""
 
@@ -217,11 +259,18 @@ class Contract:
     units: Mapping[str, str] = field(default_factory=lambda: dict(UNITS))
     composition: CompositionPart | None = None
     """None for a plain policy. For a composed one `normalizer`, `settings` and `task` above are the first skill's."""
+    camera: CameraPart | None = None
+    """None for a policy that looks at none."""
 
     @property
     def joint_names(self) -> tuple[str, ...]:
         """(n,), in the order of the command."""
         return tuple(joint.name for joint in self.robot.joints)
+
+    @property
+    def observation_settings(self) -> ObservationSettings:
+        """With these `make_task` makes the task observe what the policy takes."""
+        return ObservationSettings(self.observation.length, self.observation.history, camera=self.camera is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; floats keep full precision."""
@@ -230,6 +279,10 @@ class Contract:
         values["observation"] = {**self.observation.to_dict(), "labels": list(self.observation.labels)}
         if math.isinf(self.normalizer.clip):
             values["normalizer"]["clip"] = None
+        if self.camera is None:
+            del values["camera"]
+        else:
+            values["camera"] = asdict(self.camera)
         if self.composition is None:
             del values["composition"]
         else:
@@ -252,18 +305,21 @@ class Contract:
         """
         if not isinstance(values, Mapping) or "format" not in values:
             raise PolicyError("the contract has no format version")
-        if values["format"] != (COMPOSED_FORMAT if "composition" in values else FORMAT):
+        wanted = COMPOSED_FORMAT if "composition" in values else SEEING_FORMAT if "camera" in values else FORMAT
+        if values["format"] != wanted:
             raise PolicyError(
                 f"the contract has format {values['format']!r}, this version of robot_rl reads {FORMAT}, and "
-                f"{COMPOSED_FORMAT} for composed policies"
+                f"{COMPOSED_FORMAT} for composed policies, {SEEING_FORMAT} for those that look at a camera"
             )
         try:
             parts = {name: _build(kind, values[name], name) for name, kind in _PARTS.items()}
             observation = ObservationLayout.from_dict(values["observation"])
-            others = {*parts, "observation", "composition"}
+            others = {*parts, "observation", "composition", "camera"}
             plain = {f.name: values[f.name] for f in fields(cls) if f.name not in others}
             if "composition" in values:
                 plain["composition"] = _build(CompositionPart, values["composition"], "composition")
+            if "camera" in values:
+                plain["camera"] = _build(CameraPart, values["camera"], "camera")
         except KeyError as error:
             raise PolicyError(f"the contract lacks {error.args[0]!r}") from error
         except (TypeError, ValueError, AttributeError) as error:
@@ -410,5 +466,7 @@ def _check_sizes(contract: Contract, labels: Sequence[str] | None) -> None:
     for name, (table, height, width) in widths.items():
         if len(table) != height or any(len(row) != width for row in table):
             raise PolicyError(f"the contract contradicts itself: {name} is not {height} x {width}")
+    if contract.camera is not None and len(contract.camera.pictures()) != rows:
+        raise PolicyError(f"the contract contradicts itself: its camera has not {rows} golden pictures")
     if rows == 0:
         raise PolicyError("the contract has no golden vectors, so the policy cannot be checked")

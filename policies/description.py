@@ -92,10 +92,13 @@ def _observation(contract: Contract) -> list[str]:
         last = entry.start + entry.size - 1
         span = f"{entry.start}-{last}" if entry.size > 1 else f"{entry.start}"
         rows.append((span, entry.name, entry.unit, f"{entry.age}", _components(entry.labels)))
+    camera = contract.camera
+    picture = [f"  beside it a picture, {camera.height} x {camera.width} pixels, red, green, blue"] if camera else []
     clip = f"clipped to +-{normalizer.clip:g}" if normalizer.clip < float("inf") else "not clipped"
     return [
         f"Observation, {layout.size} numbers; age in control ticks",
         *_table(rows, left=(0, 1, 2, 4)),
+        *picture,
         f"  inside the graph: (observation - offset) / scale, {clip}",
     ]
 

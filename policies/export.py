@@ -6,10 +6,11 @@ together, and compared with the learner before it gets its name.
 
 from __future__ import annotations
 
+import base64
 import copy
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from policies.actors import exporter
+from policies.composed_runtime import kind_of
 from policies.contract import (
+    FORMAT,
+    SEEING_FORMAT,
     ActionPart,
+    CameraPart,
     Contract,
     Golden,
     Joint,
@@ -34,9 +39,10 @@ from policies.contract import (
     unseal,
 )
 from policies.graph import OPSET, policy_graph
-from policies.runtime import OnnxPolicy
 from robot_rl.action_map import ActionMap
+from robot_rl.camera_spec import CameraSpec
 from robot_rl.errors import CheckFailed, ConfigurationError, PolicyError
+from robot_rl.observation_parts import CAMERA, ObservationParts, given_state
 from robot_rl.spec import RobotSpec
 from robot_rl.task import Task
 from robot_rl.training.files import replace_file
@@ -49,6 +55,8 @@ FLOAT32_SLACK = 4.0
 GOLDEN_SLACK = 100.0
 """A golden row's choice must be clear by this many times the rounding of what it is chosen by."""
 PARITY_OBSERVATIONS = 10_000
+PARITY_SEEN = 1_000
+"""Of a policy that looks."""
 BLOCK = 1_000
 """Observations per call of the file while comparing; a policy that ranks candidates holds many numbers for each."""
 GOLDEN_ROWS = 16
@@ -109,15 +117,19 @@ def export_policy(
         ConfigurationError: the learner does not fit the task, or its actor cannot be exported.
         StorageError: the disk is full or not writable; an old file is untouched.
     """
-    if (learner.observation_size, learner.action_size) != (task.layout.size, task.spec.action.size):
+    parts = _seen(learner)
+    if (parts.state, learner.action_size) != (task.layout.size, task.spec.action.size):
         raise ConfigurationError(
-            f"the learner maps {learner.observation_size} observations to {learner.action_size} actions, "
+            f"the learner maps {parts.state} observations to {learner.action_size} actions, "
             f"task {task.name!r} on robot {task.spec.name!r} has {task.layout.size} and {task.spec.action.size}"
         )
     reference = TorchPolicy(learner, task)
     model = build_model(learner, task)
-    tests = test_observations(learner.normalizer, observations)
-    golden = _golden(reference, tests)
+    normalizer = learner.normalizer.first(parts.state)
+    tests = test_observations(normalizer, observations)
+    if parts.camera:
+        tests = _with_pictures(tests[:: PARITY_OBSERVATIONS // PARITY_SEEN], parts.camera)
+    golden, pictures = _golden(reference, tests)
     own = getattr(learner, "settings", None)
     contract = Contract(
         name=name or f"{task.spec.name}-{task.name}",
@@ -126,7 +138,7 @@ def export_policy(
         observation=task.layout,
         task=task_part(task, goal_ranges),
         normalizer=NormalizerPart(
-            floats(learner.normalizer.offset), floats(learner.normalizer.scale), float(learner.normalizer.clip)
+            floats(normalizer.offset), floats(normalizer.scale), float(normalizer.clip)
         ),
         network=_network(learner.actor),
         algorithm=algorithm or str(getattr(learner, "name", type(learner).__name__.lower())),
@@ -134,6 +146,8 @@ def export_policy(
         training=plain(training or {}),
         versions={**versions(), "onnx": onnx.__version__, "onnxruntime": metadata.version("onnxruntime")},
         golden=golden,
+        format=FORMAT if task.camera is None else SEEING_FORMAT,
+        camera=None if task.camera is None else camera_part(task.camera, pictures),
     )
     content = seal(model, contract)
     max_error, rounding = check_parity(reference, content, tests)
@@ -148,7 +162,7 @@ def build_model(learner: Exportable, task: Task) -> bytes:
     Raises:
         ConfigurationError: the actor is of no kind that can be exported.
     """
-    return policy_graph(exporter(learner.actor), learner.normalizer, task)
+    return policy_graph(exporter(learner.actor), learner.normalizer.first(_seen(learner).state), task)
 
 
 def check_parity(reference: TorchPolicy, content: bytes, observations: Array) -> tuple[float, float]:
@@ -161,7 +175,7 @@ def check_parity(reference: TorchPolicy, content: bytes, observations: Array) ->
     Args:
         reference: the learner's own answer.
         content: of the policy file.
-        observations: raw, (N, size).
+        observations: raw, (N, size); of a policy that looks: state and pixels.
 
     Returns:
         The largest difference between torch and the file, and between torch in float32 and in float64.
@@ -170,15 +184,16 @@ def check_parity(reference: TorchPolicy, content: bytes, observations: Array) ->
         CheckFailed: a difference is too large, or the file does not even load.
     """
     try:
-        policy = OnnxPolicy.from_bytes(content)
+        policy = kind_of(unseal(content)[1]).from_bytes(content)
     except PolicyError as error:
         raise CheckFailed(f"the exported policy does not load: {error}") from error
     noise = np.random.default_rng(1).standard_normal((len(observations), reference.actions)).astype(np.float32)
+    given = reference.parts.observations
     worst = rounding = 0.0
     for kind, draws in (("deterministic", None), ("sampled", noise)):
         blocks = [
-            policy.act(observations[start : start + BLOCK], None if draws is None else draws[start : start + BLOCK])
-            for start in range(0, len(observations), BLOCK)
+            policy.act(given(observations[block]), None if draws is None else draws[block])
+            for block in (slice(start, start + BLOCK) for start in range(0, len(observations), BLOCK))
         ]
         file = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
         if draws is None:
@@ -203,8 +218,9 @@ class TorchPolicy:
 
     def __init__(self, learner: Exportable, task: Task) -> None:
         """Args: learner: whose policy; task: what it was trained on."""
-        self._normalizer, self._actor = learner.normalizer, learner.actor
-        self._command = LimitedCommand(task)
+        self.parts = _seen(learner)
+        self._normalizer = learner.normalizer.first(self.parts.seen)
+        self._actor, self._command = learner.actor, LimitedCommand(task)
         self._exact_actor = copy.deepcopy(learner.actor).double()
         self._kind = exporter(learner.actor)
         self.actions = learner.action_size
@@ -293,8 +309,22 @@ def test_observations(normalizer: Any, recorded: Array | None) -> NDArray[np.flo
     return tests
 
 
-def _golden(reference: TorchPolicy, tests: Array) -> Golden:
-    """Most rows typical, the last two extreme, all of them such that float32 is exact enough to be compared closely."""
+def _with_pictures(states: Array, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Rows of state and pixels: of noise, of one colour, and of a gradient in turns."""
+    rng, count = np.random.default_rng(3), len(states)
+    pictures = rng.integers(0, 256, (count, *shape)).astype(np.float32)
+    pictures[1::3] = rng.integers(0, 256, (len(pictures[1::3]), 1, 1, shape[2]))
+    ramp = np.linspace(0.0, 255.0, shape[1])[:, None] * rng.random((len(pictures[2::3]), 1, 1, shape[2]))
+    pictures[2::3] = np.round(ramp)
+    return np.concatenate([states, pictures.reshape(count, -1)], axis=1, dtype=np.float32)
+
+
+def _golden(reference: TorchPolicy, tests: Array) -> tuple[Golden, NDArray[np.uint8] | None]:
+    """Most rows typical, the last two extreme, all of them such that float32 is exact enough to be compared closely.
+
+    Returns:
+        The vectors, and the pictures (k, height, width, channels) of a policy that looks.
+    """
     some = np.concatenate([tests[:500], tests[-500:]])
     rounding = np.abs(reference(some)[0] - reference.exact(some)[0]).max(axis=1)
     rounding[~reference.decided(some)] = np.inf
@@ -305,7 +335,21 @@ def _golden(reference: TorchPolicy, tests: Array) -> Golden:
     noise = np.random.default_rng(2).standard_normal((len(observation), reference.actions)).astype(np.float32)
     action, command = reference(observation)
     sampled_action, sampled_command = reference(observation, noise)
-    return Golden(*map(short, (observation, noise, action, command, sampled_action, sampled_command)))
+    given = reference.parts.observations(observation)
+    rows = (given_state(given), noise, action, command, sampled_action, sampled_command)
+    return Golden(*map(short, rows)), given[CAMERA] if reference.parts.camera else None
+
+
+def camera_part(camera: CameraSpec, pictures: Any) -> CameraPart:
+    """What a contract says of a camera; `pictures` of the golden rows, (k, height, width, 3) uint8."""
+    golden = tuple(base64.b64encode(picture.tobytes()).decode() for picture in pictures)
+    return CameraPart(**asdict(camera), golden=golden)
+
+
+def _seen(learner: Exportable) -> ObservationParts:
+    """What a learner's policy observes; a learner that says nothing of parts has numbers alone."""
+    parts = getattr(learner, "parts", None) or ObservationParts(learner.observation_size)
+    return replace(parts, privileged=0)
 
 
 def short(rows: Array) -> tuple[tuple[float, ...], ...]:

@@ -5,7 +5,8 @@ A small network needs no tracing, and the file stays readable and the same from 
     observation ─ normalise ─ actor ─┬─ action ─ map ─ clip ─ command
                               noise ─┴─ sampled_action ─ map ─ clip ─ sampled_command
 
-What an actor computes is in `policies.actors`.
+A policy that looks has a further input, `camera`, that goes into its actor. What an actor computes is in
+`policies.actors`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ REACH_MARGIN = 1e-4
 
 class ActorNodes(Protocol):
     """An actor as the graph sees it."""
+
+    camera: tuple[int, int, int] | None
+    """Height, width and channels of the further input `camera`, uint8; None where there is none."""
 
     def nodes(self, graph: Graph, observation: str) -> None:
         """Computes `action` from the named normalised observation, and `sampled_action` from it and `noise`."""
@@ -98,6 +102,10 @@ def policy_graph(actor: ActorNodes, normalizer: Any, task: Task) -> bytes:
         value("observation", len(normalizer.offset), "raw, SI units; see the contract in the metadata"),
         value("noise", actions, "standard normal; only the sampled outputs depend on it"),
     ]
+    if actor.camera is not None:
+        shape: list[str | int | None] = ["batch", *actor.camera]
+        meaning = "red, green and blue, 0 to 255, the first row on top"
+        inputs.append(helper.make_tensor_value_info("camera", TensorProto.UINT8, shape, doc_string=meaning))
     outputs = [
         value("action", actions, "deterministic, in [-1, 1]"),
         value("command", joints, "joint positions for it, rad or m, inside the limits"),

@@ -40,6 +40,7 @@ def check_robot(contract: Contract, robot: RobotSpec) -> None:
                 )
     _check_action(contract, robot)
     _check_observation(contract, robot)
+    _check_camera(contract, robot)
 
 
 def check_layout(trained: ObservationLayout, given: ObservationLayout) -> None:
@@ -95,6 +96,20 @@ def _check_action(contract: Contract, robot: RobotSpec) -> None:
                 raise PolicyError(
                     f"the action mixing of {name!r} into {joint!r} is {ours!r} in the policy, {theirs!r} {here}"
                 )
+
+
+def _check_camera(contract: Contract, robot: RobotSpec) -> None:
+    trained, here = contract.camera, robot.camera
+    if trained is None:
+        return
+    if here is None:
+        raise PolicyError(f"the policy looks at a camera, and robot {robot.name!r} has none")
+    for name in ("height", "width", "position", "look_at", "field_of_view"):
+        if getattr(trained, name) != getattr(here, name):
+            raise PolicyError(
+                f"the camera's {name} is {getattr(trained, name)!r} in the policy, {getattr(here, name)!r} on robot "
+                f"{robot.name!r}"
+            )
 
 
 def _check_observation(contract: Contract, robot: RobotSpec) -> None:

@@ -12,8 +12,9 @@ ONNX Runtime itself is imported at the first load, so that listing or describing
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,11 +49,11 @@ class PolicyOutput(NamedTuple):
 
 
 class Policy(Protocol):
-    """What a runner needs of a policy, plain or composed."""
+    """What a runner needs of a policy of any kind."""
 
     contract: Contract
 
-    def act(self, observation: Array, noise: Array | None = None) -> PolicyOutput:
+    def act(self, observation: Any, noise: Array | None = None) -> PolicyOutput:
         """See `OnnxPolicy.act`."""
         ...
 
@@ -124,6 +125,11 @@ class OnnxPolicy(PolicyFile):
         Raises:
             PolicyError: the model does not compute what its contract says.
         """
+        if contract.camera is not None:
+            raise PolicyError(
+                "looks at a camera, whose picture is an input of its own; load it with "
+                "policies.seeing_runtime.SeeingPolicy, or with load_policy"
+            )
         if contract.composition is not None:
             names = ", ".join(skill.name for skill in contract.composition.skills)
             raise PolicyError(
@@ -138,7 +144,7 @@ class OnnxPolicy(PolicyFile):
         # Two sessions, because ONNX Runtime would compute the sampled outputs too if they were in the graph.
         self._sampling = new_session(model)
         self._session = new_session(only_outputs(model, ("action", "command")))
-        _check_graph(self._sampling, size, actions, joints)
+        check_graph(self._sampling, contract)
         self._vector = np.zeros(size, dtype=np.float32)
         self._finite = np.ones(size, dtype=bool)
         self._action = np.zeros(actions, dtype=np.float32)
@@ -191,35 +197,48 @@ class OnnxPolicy(PolicyFile):
         golden = self.contract.golden
         observation = np.array(golden.observation, dtype=np.float32)
         noise = np.array(golden.noise, dtype=np.float32)
-        single = [self.act(row) for row in observation]
-        sampled = self.act(observation, noise)
-        answers = {
-            "action": np.stack([output.action for output in single]),
-            "command": np.stack([output.command for output in single]),
-            "sampled_action": sampled.action,
-            "sampled_command": sampled.command,
-        }
-        for name, answer in answers.items():
-            error = np.abs(answer - np.array(getattr(golden, name)))
-            worst = float(error.max())
-            if not worst <= GOLDEN_TOLERANCE:
-                row = int(np.argmax(error.max(axis=1)))
-                raise PolicyError(
-                    f"does not reproduce its golden vectors: {name} of row {row} is off by {worst:.3g}, "
-                    f"allowed {GOLDEN_TOLERANCE:g}; the weights are not those that were exported"
-                )
-        action, robot = self.contract.action, self.contract.robot
-        table = np.array([(joint.home, joint.lower, joint.upper) for joint in robot.joints])
-        wanted = table[:, 0] + (np.array(golden.action) * action.scale) @ np.array(action.mixing).T
-        if action.stepping:
-            sine = observation[:, self._labels.index(CLOCK)]
-            wanted = wanted + Stepping(np.array(action.stepping)).displacement(sine)
-        error = np.abs(np.clip(wanted, table[:, 1], table[:, 2]) - golden.command).max(axis=0)  # (n,)
-        if not error.max() <= GOLDEN_TOLERANCE:
+        check_golden(self.contract, [self.act(row) for row in observation], self.act(observation, noise))
+
+
+def check_golden(contract: Contract, single: Sequence[PolicyOutput], sampled: PolicyOutput) -> None:
+    """Compares a policy's answers to its golden inputs with what the learner answered.
+
+    Args:
+        contract: of the policy.
+        single: deterministic answers, one a row.
+        sampled: answers with the golden noise, all rows.
+
+    Raises:
+        PolicyError: they differ, or the action map of the contract is not that of the graph.
+    """
+    golden = contract.golden
+    answers = {
+        "action": np.stack([output.action for output in single]),
+        "command": np.stack([output.command for output in single]),
+        "sampled_action": sampled.action,
+        "sampled_command": sampled.command,
+    }
+    for name, answer in answers.items():
+        error = np.abs(answer - np.array(getattr(golden, name)))
+        worst = float(error.max())
+        if not worst <= GOLDEN_TOLERANCE:
+            row = int(np.argmax(error.max(axis=1)))
             raise PolicyError(
-                f"the action map of the contract is not the one of the graph: they differ by {error.max():.3g} "
-                f"for {robot.joints[int(np.argmax(error))].name!r}"
+                f"does not reproduce its golden vectors: {name} of row {row} is off by {worst:.3g}, "
+                f"allowed {GOLDEN_TOLERANCE:g}; the weights are not those that were exported"
             )
+    action, robot = contract.action, contract.robot
+    table = np.array([(joint.home, joint.lower, joint.upper) for joint in robot.joints])
+    wanted = table[:, 0] + (np.array(golden.action) * action.scale) @ np.array(action.mixing).T
+    if action.stepping:
+        sine = np.array(golden.observation)[:, contract.observation.labels.index(CLOCK)]
+        wanted = wanted + Stepping(np.array(action.stepping)).displacement(sine)
+    error = np.abs(np.clip(wanted, table[:, 1], table[:, 2]) - golden.command).max(axis=0)  # (n,)
+    if not error.max() <= GOLDEN_TOLERANCE:
+        raise PolicyError(
+            f"the action map of the contract is not the one of the graph: they differ by {error.max():.3g} "
+            f"for {robot.joints[int(np.argmax(error))].name!r}"
+        )
 
 
 class PolicyRunner:
@@ -314,9 +333,20 @@ def new_session(model: bytes) -> InferenceSession:
         raise PolicyError(f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {reason}") from error
 
 
-def _check_graph(session: InferenceSession, size: int, actions: int, joints: int) -> None:
+def check_graph(session: InferenceSession, contract: Contract, more: Mapping[str, int] | None = None) -> None:
+    """Refuses a graph with other inputs and outputs than its contract says.
+
+    Args:
+        session: of the whole graph.
+        contract: of the policy.
+        more: last dimension of each further input, by name.
+
+    Raises:
+        PolicyError: they differ.
+    """
+    size, actions, joints = contract.observation.size, len(contract.action.coordinates), len(contract.robot.joints)
     expected = {
-        "observation": size, "noise": actions,
+        "observation": size, "noise": actions, **(more or {}),
         "action": actions, "command": joints, "sampled_action": actions, "sampled_command": joints,
     }  # fmt: skip
     found = {value.name: value.shape[-1] for value in (*session.get_inputs(), *session.get_outputs())}

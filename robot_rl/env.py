@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -14,14 +15,22 @@ from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.interaction import Interaction, Outcome
-from robot_rl.robot import BatchRobot, Punctual, Randomized, Robot, RobotState, Snapshot
+from robot_rl.observation_parts import CAMERA, PRIVILEGED, STATE, ObservationParts
+from robot_rl.privileged import Privileged
+from robot_rl.robot import BatchRobot, Punctual, Randomized, Robot, RobotState, Snapshot, Truthful
 from robot_rl.task import Task
 
 Array = NDArray[Any]
 
 
-def _spaces(task: Task) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
-    observation = gymnasium.spaces.Box(-np.inf, np.inf, (task.layout.size,), np.float32)
+def _spaces(task: Task, parts: ObservationParts) -> tuple[gymnasium.spaces.Space[Any], gymnasium.spaces.Box]:
+    of_parts: dict[str, gymnasium.spaces.Space[Any]] = {
+        name: gymnasium.spaces.Box(0, 255, shape, np.uint8)
+        if name == CAMERA
+        else gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
+        for name, shape in parts.shapes.items()
+    }
+    observation = of_parts[STATE] if parts.plain else gymnasium.spaces.Dict(of_parts)
     action = gymnasium.spaces.Box(-1.0, 1.0, (task.spec.action.size,), np.float32)
     return observation, action
 
@@ -45,11 +54,45 @@ def _limit_in_ticks(task: Task, time_limit: float | None) -> int:
     return round(ticks)
 
 
-class RobotEnv(gymnasium.Env[Array, Array]):
+class _Observed:
+    """What the single and the vector environment observe alike.
+
+    Attributes:
+        parts: what an observation is made of.
+    """
+
+    def __init__(self, robot: Robot | BatchRobot, task: Task, privileged: Privileged | None) -> None:
+        self.parts = replace(task.parts, privileged=privileged.size if privileged else 0)
+        self._robot, self._privileged, self._truthful = robot, privileged, None
+        if privileged is not None:
+            if not isinstance(robot, Truthful):
+                raise ConfigurationError(
+                    f"observation.privileged: this {robot.spec.name!r} knows no more than its sensors; "
+                    "it takes robots simulated by MuJoCo, or one at a time by PyBullet"
+                )
+            self._truthful = robot
+
+    def __call__(self, interaction: Interaction) -> Any:
+        """(..., size) float32, or the parts by name; copies or read-only."""
+        state = interaction.observation()
+        if self.parts.plain:
+            return state
+        parts: dict[str, Array] = {STATE: state}
+        if self.parts.camera:
+            parts[CAMERA] = interaction.state.camera
+        if self._privileged is not None and self._truthful is not None:
+            drawn = _drawn(self._robot).get("randomization", {})
+            parts[PRIVILEGED] = interaction.privileged(self._privileged, self._truthful.truth(), drawn)
+        return parts
+
+
+class RobotEnv(gymnasium.Env[Any, Array]):
     """`Robot x Task` as a Gymnasium environment.
 
-    Observations are raw SI values in the order of `observation_layout`, float32. Actions lie in [-1, 1]. An episode is
-    truncated after `time_limit` by counting steps, and terminates when the task ends or the supervisor stops the robot.
+    Observations are raw SI values in the order of `observation_layout`, float32. With a camera, or with what only the
+    simulation knows, they are a dict: that vector as `state`, the picture as `camera` (height, width, 3) uint8, and
+    `privileged`, which no policy is to see. Actions lie in [-1, 1]. An episode is truncated after `time_limit` by
+    counting steps, and terminates when the task ends or the supervisor stops the robot.
 
     `info` carries `reward_terms` (name -> weighted value), `reward_values` (the same before weighting), `safety`
     (failed checks of this tick), `applied` (the command) and, from a robot in real time, `late`, the s by which this
@@ -66,6 +109,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         time_limit: float | None = None,
         render_mode: str | None = None,
         camera: Callable[[Robot], Callable[[], NDArray[np.uint8]]] | None = None,
+        privileged: Privileged | None = None,
     ) -> None:
         """Puts a robot and a task together.
 
@@ -75,9 +119,10 @@ class RobotEnv(gymnasium.Env[Array, Array]):
             time_limit: s; the task's own by default.
             render_mode: `rgb_array` or None.
             camera: makes the function that renders a frame (height, width, 3); needed with `rgb_array`.
+            privileged: what is observed for the critics alone; nothing by default.
 
         Raises:
-            MissingSensor: the robot does not provide what the reward needs.
+            MissingSensor: the robot does not provide what the reward needs, or no pictures where the task wants them.
             ConfigurationError: the task was made for another robot.
         """
         _check_fit(task, robot)
@@ -88,7 +133,9 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self.robot, self.task = robot, task
         self._punctual = robot if isinstance(robot, Punctual) else None
         self.observation_layout = task.layout
-        self.observation_space, self.action_space = _spaces(task)
+        self._observed = _Observed(robot, task, privileged)
+        self.parts = self._observed.parts
+        self.observation_space, self.action_space = _spaces(task, self.parts)
         self.render_mode = render_mode
         self._camera = camera
         self._frame: Callable[[], NDArray[np.uint8]] | None = None
@@ -107,7 +154,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         """The goal of this episode, (g,)."""
         return self._interaction.goal
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begins an episode; `options={"goal": (g,)}` sets the goal instead of sampling it."""
         super().reset(seed=seed)
         goal = _given_goal(self.task, options)
@@ -116,9 +163,9 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         state = self.robot.reset(start, self.np_random)
         self._interaction.reset(state, start.joint_position, sampled if goal is None else goal)
         self._tick, self._running = 0, True
-        return self._interaction.observation(), _drawn(self.robot)
+        return self._observed(self._interaction), _drawn(self.robot)
 
-    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Array) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Runs one control tick.
 
         Args:
@@ -145,7 +192,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
             info["late"] = self._punctual.late
         if not self._running:
             info |= _drawn(self.robot)
-        return self._interaction.observation(), float(outcome.reward), terminated, truncated, info
+        return self._observed(self._interaction), float(outcome.reward), terminated, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
         """A frame (height, width, 3), or None without a render mode."""
@@ -183,7 +230,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         self._tick, self._running = int(snapshot["tick"]), bool(snapshot["running"])
 
 
-class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
+class RobotVectorEnv(gymnasium.vector.VectorEnv[Any, Array, Array]):
     """Many copies of one robot with the same task, stepped together.
 
     A copy whose episode ends is reset in the same step: the observation returned is the new episode's first one, and
@@ -193,19 +240,24 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
-    def __init__(self, robot: BatchRobot, task: Task, time_limit: float | None = None) -> None:
+    def __init__(
+        self, robot: BatchRobot, task: Task, time_limit: float | None = None, privileged: Privileged | None = None
+    ) -> None:
         """Puts a batch and a task together.
 
         Args:
             robot: copies of one robot.
             task: what to do; built for the same robot.
             time_limit: s; the task's own by default.
+            privileged: see `RobotEnv`.
         """
         _check_fit(task, robot)
         self.robot, self.task = robot, task
         self.num_envs = robot.count
         self.observation_layout = task.layout
-        self.single_observation_space, self.single_action_space = _spaces(task)
+        self._observed = _Observed(robot, task, privileged)
+        self.parts = self._observed.parts
+        self.single_observation_space, self.single_action_space = _spaces(task, self.parts)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._interaction = Interaction(task, (self.num_envs,))
@@ -215,15 +267,15 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begins an episode in every copy; all copies draw from one generator, so `seed` is one number."""
         if isinstance(seed, (list, tuple)):
             seed = seed[0]
         super().reset(seed=seed)
         self._begin(self._all, _given_goal(self.task, options))
-        return self._interaction.observation(), _drawn(self.robot)
+        return self._observed(self._interaction), _drawn(self.robot)
 
-    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+    def step(self, actions: Array) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """Runs one control tick in every copy; actions (num_envs, d) in [-1, 1]."""
         if self._interaction.fresh:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
@@ -235,16 +287,16 @@ class RobotVectorEnv(gymnasium.vector.VectorEnv[Array, Array, Array]):
         info: dict[str, Any] = {"reward_terms": outcome.terms, "reward_values": outcome.values}
         info |= {"safety": outcome.safety, "applied": outcome.applied}
         if ended.any():
-            last = self._interaction.observation()
+            last = self._observed(self._interaction)
             final = np.empty(self.num_envs, dtype=object)
             for i in np.flatnonzero(ended):
-                final[i] = last[i]
+                final[i] = last[i] if self.parts.plain else {name: part[i] for name, part in last.items()}
             of_ended = {**info, **_drawn(self.robot)}
             info |= {"final_obs": final, "_final_obs": ended, "final_info": of_ended, "_final_info": ended}
             self._begin(np.flatnonzero(ended))
             info |= _drawn(self.robot)
         reward = np.asarray(outcome.reward, dtype=np.float64)
-        return self._interaction.observation(), reward, outcome.terminated, truncated, info
+        return self._observed(self._interaction), reward, outcome.terminated, truncated, info
 
     def _begin(self, rows: NDArray[np.intp], goal: Array | None = None) -> None:
         starts = [self.task.sample_start(self.np_random) for _ in rows]

@@ -5,7 +5,7 @@ Shared by the single and the vector environment; arrays carry the leading batch 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from robot_rl.action_map import ActionMap
 from robot_rl.arrays import all_finite, frozen, within
 from robot_rl.errors import InvalidInput
 from robot_rl.observation import Observer
+from robot_rl.privileged import Privileged
 from robot_rl.robot import JointCommand, ObjectState, RobotState
 from robot_rl.safety import SafetySupervisor
 from robot_rl.task import Step, Task
@@ -74,6 +75,10 @@ class Interaction:
     def observation(self) -> Array:
         """(..., size), float32."""
         return self._observer.observation()
+
+    def privileged(self, privileged: Privileged, truth: RobotState, drawn: Mapping[str, Any]) -> Array:
+        """What only a simulation knows of this tick, (..., size), float32; see `Privileged.read`."""
+        return privileged.read(truth, self._action, self.goal, drawn)
 
     def reset(
         self, state: RobotState, joint_position: Array, goal: Array, rows: NDArray[np.intp] | None = None

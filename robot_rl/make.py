@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.joint_log import JointLog
+from robot_rl.observation_settings import ObservationSettings
+from robot_rl.privileged import Privileged
 from robot_rl.robot import BatchRobot, Robot
 from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
@@ -105,6 +107,10 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         "policy gradient with a critic and entropy, or its importance-sampled surrogate",
     ),
 }
+
+
+PARTED = ("sac",)
+"""Algorithms for observations of several parts: pictures, and what only critics get."""
 
 
 def missing_package(error: ModuleNotFoundError, extra: str) -> ConfigurationError:
@@ -323,7 +329,7 @@ def make_deployment(parameters: Mapping[str, Any], namespace: str = "") -> Deplo
 
     def task_of(contract: Any, spec: RobotSpec) -> Task | None:
         try:
-            return make_task(contract.task.name, spec, contract.task.settings)
+            return make_task(contract.task.name, spec, contract.task.settings, contract.observation_settings)
         except ConfigurationError:  # a task from elsewhere runs as well; it is only not measured
             return None
 
@@ -432,13 +438,19 @@ def task_settings_class(name: str) -> type | None:
     return kinds[0] if kinds and kinds[0] is not None else None
 
 
-def make_task(name: str, robot: str | Path | RobotSpec, settings: Mapping[str, Any] | None = None) -> Task:
+def make_task(
+    name: str,
+    robot: str | Path | RobotSpec,
+    settings: Mapping[str, Any] | None = None,
+    observation: ObservationSettings | Mapping[str, Any] | None = None,
+) -> Task:
     """A task for a robot.
 
     Args:
         name: one of `robot_rl.tasks.TASKS`.
         robot: built-in name, path of a YAML file, or a spec.
         settings: the task's settings that differ from their defaults, by name.
+        observation: what is observed, where it is not the task's own choice; settings, or some of them by name.
 
     Raises:
         UnknownName: no such task or setting; lists those that exist.
@@ -449,8 +461,14 @@ def make_task(name: str, robot: str | Path | RobotSpec, settings: Mapping[str, A
     if settings_class is None:
         if settings:
             raise ConfigurationError(f"task {name!r} has no settings, got: {', '.join(settings)}")
-        return kind(spec)
-    return kind(spec, from_mapping(settings_class, settings or {}, "task"))  # type: ignore[call-arg]
+        task = kind(spec)
+    else:
+        task = kind(spec, from_mapping(settings_class, settings or {}, "task"))  # type: ignore[call-arg]
+    if not observation:
+        return task
+    if not isinstance(observation, ObservationSettings):
+        observation = from_mapping(ObservationSettings, observation, "observation")
+    return task.observing(observation)
 
 
 def make_env(
@@ -463,6 +481,7 @@ def make_env(
     randomization: Randomization | None = None,
     time_limit: float | None = None,
     render_mode: str | None = None,
+    privileged: Privileged | None = None,
 ) -> RobotEnv:
     """A robot with a task as a Gymnasium environment: `make_env("go2", "walk")`.
 
@@ -475,6 +494,7 @@ def make_env(
         randomization: what differs from episode to episode, where the robot is not given; see `load_randomization`.
         time_limit: s; the task's own by default.
         render_mode: `rgb_array` for frames from `render()`.
+        privileged: what is observed for critics alone; see `make_privileged`.
 
     Raises:
         ConfigurationError: a name, a setting or the combination is wrong; says what is allowed.
@@ -487,7 +507,8 @@ def make_env(
         from robot_rl.env import RobotEnv
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
-    return RobotEnv(robot, task, time_limit, render_mode, camera=make_camera if render_mode else None)
+    camera = make_camera if render_mode else None
+    return RobotEnv(_with_sight(robot, task), task, time_limit, render_mode, camera=camera, privileged=privileged)
 
 
 def make_vector_env(
@@ -500,6 +521,7 @@ def make_vector_env(
     randomization: Randomization | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
+    privileged: Privileged | None = None,
 ) -> RobotVectorEnv:
     """Many copies of a robot with one task, stepped together on all cores; see `make_env`."""
     if not isinstance(robot, BatchRobot):
@@ -510,7 +532,28 @@ def make_vector_env(
         from robot_rl.env import RobotVectorEnv
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
-    return RobotVectorEnv(robot, task, time_limit)
+    return RobotVectorEnv(_with_sight(robot, task), task, time_limit, privileged)
+
+
+def _with_sight(robot: Any, task: Task) -> Any:
+    """The robot, seeing where the task observes its camera."""
+    if task.camera is None or "camera" in robot.provides:
+        return robot
+    try:
+        from sim.camera import seeing
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return seeing(robot, task.camera)
+
+
+def make_privileged(task: Task, randomization: Randomization | None = None) -> Privileged:
+    """What critics may know of a task in simulation; give it to the environment and to the learner alike.
+
+    Args:
+        task: as it is observed.
+        randomization: what differs from episode to episode.
+    """
+    return Privileged.of(task, randomization.spread() if randomization else {})
 
 
 def make_camera(robot: Robot) -> Any:
@@ -521,7 +564,12 @@ def make_camera(robot: Robot) -> Any:
 
 
 def make_learner(
-    algorithm: str, task: Task | gymnasium.Env, settings: Mapping[str, Any] | None = None, seed: int = 0
+    algorithm: str,
+    task: Task | gymnasium.Env,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    privileged: Privileged | None = None,
+    encoder: Mapping[str, Any] | None = None,
 ) -> Learner:
     """A learner for a task, its observations normalised by the typical values that the layout gives.
 
@@ -530,12 +578,17 @@ def make_learner(
         task: what it learns; or an environment without a robot, whose observations it takes as they are.
         settings: of the algorithm that differ from their defaults, by name.
         seed: of its weights and draws.
+        privileged: what critics get beside; see `make_privileged`.
+        encoder: settings of the network that looks at pictures, by name, where the task observes a camera.
 
     Raises:
         UnknownName: no such algorithm or setting; lists those that exist.
+        ConfigurationError: the algorithm is not for pictures, or not for critics that know more.
     """
     known = algorithm_of(algorithm)
     chosen = from_mapping(known.load(known.settings), settings or {}, algorithm)
+    if isinstance(task, Task) and (task.camera or privileged):
+        return _parted_learner(algorithm, task, chosen, seed, privileged, encoder or {})
     from robot_rl.training.normalizer import Normalizer
 
     if isinstance(task, Task):
@@ -548,6 +601,36 @@ def make_learner(
         sizes = tuple(shape[0] for shape in shapes if shape is not None)  # type: ignore[assignment]
         normalizer = Normalizer.identity(sizes[0])
     return known.load(known.learner)(*sizes, chosen, seed, normalizer)
+
+
+def _parted_learner(
+    algorithm: str,
+    task: Task,
+    settings: Any,
+    seed: int,
+    privileged: Privileged | None,
+    encoder: Mapping[str, Any],
+) -> Learner:
+    """The learner of observations of several parts."""
+    if algorithm not in PARTED:
+        raise ConfigurationError(
+            f"algorithm {algorithm!r} has no use for a camera or for what only the simulation knows; "
+            f"algorithms that have: {', '.join(PARTED)}"
+        )
+    import numpy as np
+
+    from robot_rl.algorithms.encoder import EncoderSettings
+    from robot_rl.algorithms.parted_sac import PartedSAC
+    from robot_rl.training.normalizer import Normalizer
+
+    parts = replace(task.parts, privileged=privileged.size if privileged else 0)
+    middle = np.full(parts.pixels, 127.5)  # pixels to [-1, 1]
+    more = (privileged.offset, privileged.scale) if privileged else (np.zeros(0), np.zeros(0))
+    normalizer = Normalizer(
+        np.concatenate([task.layout.offset, middle, more[0]]), np.concatenate([task.layout.scale, middle, more[1]])
+    )
+    looks = from_mapping(EncoderSettings, encoder, "encoder")
+    return PartedSAC(parts, task.spec.action.size, settings, seed, normalizer, looks)
 
 
 def algorithm_of(name: str) -> Algorithm:

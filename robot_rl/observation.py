@@ -6,7 +6,7 @@ The layout travels in the policy file, and the side that runs the policy builds 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -91,6 +91,10 @@ def _object_turn(parts: int) -> Quantity:
     )
 
 
+def _goal_heading(_state: RobotState, _action: Array, goal: Array) -> Array:
+    return _circle(components(goal))
+
+
 def _angle_error(state: RobotState, _action: Array, goal: Array) -> Array:
     return _circle([wanted - yaw for wanted, yaw in zip(components(goal), _yaw_of_objects(state), strict=True)])
 
@@ -140,6 +144,10 @@ QUANTITIES: Mapping[str, Quantity] = {
     "previous_action": Quantity("1", (), lambda s, a, g: a, lambda spec, goal: spec.action.coordinates),
     # The goal's last component is the cadence in Hz.
     "gait_clock": Quantity("1", (), _gait_clock, lambda spec, goal: ("cos", "sin")),
+    # Of a goal that is made of angles.
+    "goal_heading": Quantity(
+        "1", (), _goal_heading, lambda spec, goal: [f"{part} {name}" for part in ("cos", "sin") for name in goal]
+    ),
     "goal": Quantity("mixed", (), lambda s, a, g: g, lambda spec, goal: goal),
     "object_position": Quantity(
         "m", ("objects",), _of_objects("position"), _object_axes("x", "y", "z"), scale=0.1
@@ -238,7 +246,12 @@ class ObservationLayout:
 
 
 def build_layout(
-    spec: RobotSpec, goal_labels: Sequence[str], current: Sequence[str], history: Sequence[str], length: int
+    spec: RobotSpec,
+    goal_labels: Sequence[str],
+    current: Sequence[str],
+    history: Sequence[str],
+    length: int,
+    provides: Collection[str] | None = None,
 ) -> ObservationLayout:
     """Lays out an observation for one robot: the current quantities first, then the history, newest tick first.
 
@@ -248,6 +261,7 @@ def build_layout(
         current: quantities given once.
         history: quantities given for each of the last `length` ticks.
         length: ticks of history, at least 1.
+        provides: what can be read; the robot's sensors by default, which is all that a policy may observe.
 
     Raises:
         MissingSensor: a quantity needs a sensor that the robot lacks.
@@ -257,7 +271,7 @@ def build_layout(
     entries: list[Entry] = []
     start = 0
     for name, age in [(name, 0) for name in current] + [(name, age) for age in range(length) for name in history]:
-        quantity = quantity_of(name, spec)
+        quantity = quantity_of(name, spec, provides)
         labels = tuple(quantity.labels(spec, goal_labels))
         if not labels:
             continue
@@ -272,11 +286,12 @@ def build_layout(
     return ObservationLayout(tuple(current), tuple(history), length, tuple(entries))
 
 
-def quantity_of(name: str, spec: RobotSpec) -> Quantity:
-    """The quantity of that name; raises MissingSensor where the robot cannot sense it."""
+def quantity_of(name: str, spec: RobotSpec, provides: Collection[str] | None = None) -> Quantity:
+    """The quantity of that name; raises MissingSensor where the robot cannot sense it. See `build_layout`."""
     if name not in QUANTITIES:
         raise UnknownName.of("observation", name, QUANTITIES)
-    missing = [sensor for sensor in QUANTITIES[name].sensors if sensor not in spec.sensors]
+    here = spec.sensors if provides is None else provides
+    missing = [sensor for sensor in QUANTITIES[name].sensors if sensor not in here]
     if missing:
         raise MissingSensor(
             f"observation {name!r} needs the sensor {missing[0]!r}, which robot {spec.name!r} does not have; "

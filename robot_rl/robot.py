@@ -67,6 +67,8 @@ class RobotState:
     objects: Mapping[str, ObjectState] = field(default_factory=dict)
     applied: Array = ABSENT
     """(..., n), rad or m: the joint command of the last step, after all limits."""
+    camera: NDArray[np.uint8] = ABSENT
+    """(..., height, width, 3), red, green and blue from 0 to 255, the first row on top."""
 
     @classmethod
     def of(cls, readings: dict[str, Any]) -> RobotState:
@@ -144,6 +146,14 @@ class Randomized(Protocol):
     @property
     def drawn(self) -> Mapping[str, Any]:
         """What was drawn at the last reset, by name: a number, of a batch (count,); empty where nothing is."""
+
+
+@runtime_checkable
+class Truthful(Protocol):
+    """A simulated robot, or a batch, that says what its sensors do not."""
+
+    def truth(self) -> RobotState:
+        """Everything in `provides` as it is now: without noise, offset or delay."""
 
 
 @runtime_checkable

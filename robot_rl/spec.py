@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_rl.camera_spec import CameraSpec, read_camera
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.kinematics import Legs, read_legs
 from robot_rl.ros_spec import RosSpec, read_ros
@@ -176,10 +177,13 @@ class RobotSpec:
     simulation: SimulationSpec
     safety: SafetySpec
     ros: RosSpec
+    camera: CameraSpec | None
+    """None for a robot without one."""
     source: str
     """The file this spec was read from, as given."""
     digest: str
-    """SHA-256 of what the file says, so that a policy can tell whether it was made for this robot."""
+    """SHA-256 of what the file says, but for the camera, so that a policy can tell whether it was made for this robot.
+    A policy that sees pictures says itself of which camera."""
 
     @property
     def joints(self) -> int:
@@ -272,12 +276,17 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
         simulation=_simulation(top.section("simulation"), control_rate, feet, base, objects, folder),
         safety=_safety(top.section("safety", {}), control_rate, base, names, columns),
         ros=read_ros(top.section("ros", {}), control_rate),
+        camera=read_camera(top.section("camera")) if "camera" in top else top.value("camera", None),
         source=source,
-        digest=hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest(),
+        digest=_digest({key: value for key, value in values.items() if key != "camera"}),
         **columns,
     )
     top.finish()
     return spec
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _joint_columns(joints: Section, names: tuple[str, ...]) -> dict[str, Array]:

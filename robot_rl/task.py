@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.errors import MissingSensor
+from robot_rl.camera_spec import CameraSpec
+from robot_rl.errors import ConfigurationError, MissingSensor, UnknownName
 from robot_rl.observation import ObservationLayout, build_layout, quantity_of
+from robot_rl.observation_parts import ObservationParts
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.robot import RobotState, Start
-from robot_rl.spec import RobotSpec
+from robot_rl.spec import RobotSpec, builtin_robots, load_robot
 from robot_rl.stepping import Stepping
 
 Array = NDArray[Any]
+
+Kind = TypeVar("Kind", bound="Task")
 
 
 class Step(NamedTuple):
@@ -52,6 +58,8 @@ class Task(ABC):
     history: tuple[str, ...] = ()
     """Quantities observed at each of the last `history_length` ticks."""
     history_length: int = 1
+    seen: tuple[str, ...] | None = None
+    """Observed once instead of what is known of objects, where a camera shows them; None where it cannot be."""
     time_limit: float = 20.0
     """s."""
     reward_needs: tuple[str, ...] = ()
@@ -64,13 +72,64 @@ class Task(ABC):
     def __init__(self, spec: RobotSpec) -> None:
         """Args: spec: the robot. Raises MissingSensor for an observation the robot cannot make."""
         self.spec = spec
-        for name in (*self.current, *self.history):
-            quantity_of(name, spec)
-        self.layout: ObservationLayout = build_layout(
-            spec, self.goal_labels, self.current, self.history, self.history_length
-        )
+        self.camera: CameraSpec | None = None
+        self.hidden: tuple[str, ...] = ()
+        self.layout = self._new_layout()
         self.terms: Mapping[str, RewardTerm] = self.reward_terms()
         self._weighted = [(name, term.weight, term.value) for name, term in self.terms.items()]
+
+    def _new_layout(self) -> ObservationLayout:
+        for name in (*self.current, *self.history):
+            quantity_of(name, self.spec)
+        return build_layout(self.spec, self.goal_labels, self.current, self.history, self.history_length)
+
+    def observing(self: Kind, settings: ObservationSettings) -> Kind:
+        """The same task with another observation.
+
+        Args:
+            settings: what differs from the task's own choice.
+
+        Raises:
+            UnknownName: a quantity is to be stacked that the task does not observe; lists those that it does.
+            ConfigurationError: the robot has no camera, or the task can do nothing with one.
+        """
+        task = copy.copy(self)
+        if settings.camera:
+            task._look()
+        if settings.history_of is not None:
+            observed = (*task.current, *task.history)
+            for name in settings.history_of:
+                if name not in observed:
+                    raise UnknownName.of("quantity", name, observed, f"in observation.history_of of task {self.name!r}")
+            task.history = tuple(dict.fromkeys(settings.history_of))
+            task.current = tuple(name for name in observed if name not in task.history)
+        if settings.history is not None:
+            task.history_length = settings.history
+        task.layout = task._new_layout()
+        return task
+
+    def _look(self) -> None:
+        """Observes the camera, and no objects beside it."""
+        if self.spec.camera is None:
+            having = [name for name in builtin_robots() if load_robot(name).camera is not None]
+            raise ConfigurationError(
+                f"observation.camera: robot {self.spec.name!r} has no camera; robots with one: {', '.join(having)}, or "
+                "any whose file has a section 'camera'"
+            )
+        if self.seen is None:
+            raise ConfigurationError(f"observation.camera: task {self.name!r} has no objects to look at")
+        self.camera = self.spec.camera
+        observed = (*self.current, *self.history)
+        self.hidden = tuple(name for name in observed if "objects" in quantity_of(name, self.spec).sensors)
+        self.current, self.history = (
+            tuple(name for name in names if name not in self.hidden) for names in (self.current, self.history)
+        )
+        self.current = (*self.seen, *self.current)
+
+    @property
+    def parts(self) -> ObservationParts:
+        """What an observation is made of."""
+        return ObservationParts(self.layout.size, self.camera.shape if self.camera else None)
 
     def check_robot(self, provides: frozenset[str]) -> None:
         """Refuses a robot that cannot give what the reward needs.
@@ -78,6 +137,10 @@ class Task(ABC):
         Args:
             provides: `Robot.provides`.
         """
+        if self.camera is not None and "camera" not in provides:
+            raise MissingSensor(
+                f"task {self.name!r} observes the camera, and this {self.spec.name!r} gives no pictures"
+            )
         for name in self.reward_needs:
             if name not in provides:
                 raise MissingSensor(

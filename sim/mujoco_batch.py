@@ -56,14 +56,14 @@ class MujocoBatch:
         self.model = randomization.compile() if randomization else compile_model(spec)
         varied = varies(spec, randomization)
         # Copies that differ have a model each; the rest of the time one serves all.
-        self._models = [copy.copy(self.model) if varied else self.model for _ in range(count)]
-        self.datas = [mujoco.MjData(model) for model in self._models]
+        self.models = [copy.copy(self.model) if varied else self.model for _ in range(count)]
+        self.datas = [mujoco.MjData(model) for model in self.models]
         self.reader = MujocoReader(self.model, spec, disturbable(spec) if varied else ())
         self.provides = self.reader.provides
         self._terms = BoundTerms(randomization, self.model, spec) if varied else None
         self._varied: list[VariedCopy] = []
         if self._terms is not None:
-            pairs = zip(self._models, self.datas, strict=True)
+            pairs = zip(self.models, self.datas, strict=True)
             self._varied = [VariedCopy(self._terms, model, data, self.reader) for model, data in pairs]
         self._noise = sensor_noise(self.reader, noise, varied, count)
         self._applied = np.tile(spec.home, (count, 1))
@@ -125,6 +125,12 @@ class MujocoBatch:
             return {}
         return dict(zip(self._terms.names, np.array([one.values for one in self._varied]).T, strict=True))
 
+    def truth(self) -> RobotState:
+        """Everything as it is now, in every copy: without noise, offset or delay."""
+        raw = np.stack([np.concatenate(arrays) for arrays in self._arrays])
+        stamp = np.array([data.time for data in self.datas])
+        return self.reader.read(frozen(stamp), raw, None, frozen(self._applied.copy()))
+
     def close(self) -> None:
         """Ends the threads."""
         if self._threads is not None:
@@ -150,7 +156,7 @@ class MujocoBatch:
         for one, of_copy in zip(self._varied, snapshot.get("varied", ()), strict=True):
             one.restore(of_copy)
         for i, data in enumerate(self.datas):
-            mujoco.mj_setState(self._models[i], data, np.array(snapshot["state"][i]), INTEGRATION_STATE)
+            mujoco.mj_setState(self.models[i], data, np.array(snapshot["state"][i]), INTEGRATION_STATE)
             data.sensordata[:] = snapshot["sensordata"][i]
             data.actuator_force[:] = snapshot["actuator_force"][i]
         self._applied = np.array(snapshot["applied"])

@@ -126,6 +126,18 @@ class Randomization:
         return compile_model(self.spec, terrain=field)
 
 
+    def spread(self, draws: int = 1000) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of each number that is drawn, by name; the same at every call.
+
+        The seed of an episode's events is left out: it says nothing of the robot.
+        """
+        terms, rng = BoundTerms(self, self.compile(), self.spec), np.random.default_rng(0)
+        values = np.array([terms.draw(rng) for _ in range(draws)])  # (draws, V)
+        means, deviations = values.mean(axis=0).tolist(), values.std(axis=0).tolist()
+        found = dict(zip(terms.names, zip(means, deviations, strict=True), strict=True))
+        return {name: spread for name, spread in found.items() if name.split(".")[0] != "seed"}
+
+
 class BoundTerms:
     """The terms of a randomisation made ready for a model; shared by all copies of a robot.
 

@@ -85,6 +85,10 @@ class SimulatedRobot:
         """(raw_size,), what `MujocoReader.read` makes a state of."""
         return np.concatenate(self._arrays)
 
+    def truth(self) -> RobotState:
+        """Everything as it is now: without noise, offset or delay."""
+        return self.reader.read(self.data.time, self.raw(), None, self._applied)
+
     def _read(self, noise: Array | None, first: bool = False) -> RobotState:
         return self.reader.read(self.data.time, self.raw(), noise, self._applied)
 

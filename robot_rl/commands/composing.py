@@ -152,6 +152,12 @@ def load_skill(source: SkillSource) -> Loaded:
     if not is_run(run):
         raise ConfigurationError(f"skill {source.name!r}: there is no run at {source.run} any more")
     config = saved_config(run)
+    for part in ("camera", "privileged"):
+        if config.observation.get(part):
+            raise ConfigurationError(
+                f"skill {source.name!r}: its run has observation.{part}; only skills are put together whose critics "
+                "observe what their policy does, and numbers alone"
+            )
     saved = load_checkpoint(find_checkpoint(run, source.checkpoint))
     task = config.make_task()
     learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)

@@ -4,6 +4,7 @@ In a file:
 
     robot: go2
     task: {name: walk, forward: [0.3, 0.9]}
+    observation: {history: 4}
     algorithm: sac
     sac: {discount: 0.98}
     trainer: {total_steps: 30000}
@@ -28,12 +29,14 @@ from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.make import (
     ALGORITHMS,
     BACKENDS,
+    PARTED,
     SIMULATORS,
     algorithm_of,
     is_suite_task,
     load_randomization,
     make_env,
     make_learner,
+    make_privileged,
     make_suite_env,
     make_task,
     make_vector_env,
@@ -41,6 +44,7 @@ from robot_rl.make import (
     task_class,
     task_settings_class,
 )
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot
@@ -49,12 +53,13 @@ from robot_rl.task import Task
 if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
     from robot_rl.make import Randomization
+    from robot_rl.privileged import Privileged
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
-KEYS = ("task", "robot", "algorithm", "robots", "seed", "trainer", "on", "ros", "real_time", "randomize", *ALGORITHMS)
-SECTIONS = ("task", "trainer", "ros", "real_time", *ALGORITHMS)
+SECTIONS = ("task", "observation", "encoder", "trainer", "ros", "real_time", *ALGORITHMS)
+KEYS = ("task", "robot", "algorithm", "robots", "seed", "on", "randomize", *SECTIONS[1:])
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
 
@@ -83,6 +88,10 @@ class TrainingConfig:
     """Of `RealTimeSettings`; empty where time waits for the learner."""
     randomize: Mapping[str, Any] | None = None
     """Terms of randomisation with their settings, whole, so that a run depends on no other file; None for none."""
+    observation: Mapping[str, Any] = field(default_factory=dict)
+    """Of `ObservationSettings`; empty for a task that brings its own body."""
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    """Of `EncoderSettings`; empty without a camera."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
@@ -96,7 +105,7 @@ class TrainingConfig:
             "trainer": dict(self.trainer),
             "seed": self.seed,
         }
-        others = ("ros", "real_time", "randomize")
+        others = ("observation", "encoder", "ros", "real_time", "randomize")
         return found | {name: dict(values) for name in others if (values := getattr(self, name))}
 
     @property
@@ -128,12 +137,19 @@ class TrainingConfig:
 
     def make_task(self) -> Task:
         """The task on its robot."""
-        return make_task(self.task, self.spec(), self.task_settings)
+        return make_task(self.task, self.spec(), self.task_settings, self.observation)
 
     def make_learner(self) -> Learner:
         """The learner, new."""
-        task = make_suite_env(self.task) if self.robot is None else self.make_task()
-        return make_learner(self.algorithm, task, self.algorithm_settings, self.seed)
+        chosen = (self.algorithm_settings, self.seed)
+        if self.robot is None:
+            return make_learner(self.algorithm, make_suite_env(self.task), *chosen)
+        task = self.make_task()
+        return make_learner(self.algorithm, task, *chosen, self.make_privileged(task), self.encoder)
+
+    def make_privileged(self, task: Task) -> Privileged | None:
+        """What the critics get beside what the policy observes; None for nothing."""
+        return make_privileged(task, self.randomization()) if self.observation.get("privileged") else None
 
     def make_env(self, task: Task) -> Any:
         """The environment to train on the robot in, or on several in step."""
@@ -146,10 +162,17 @@ class TrainingConfig:
                 backend=self.engine,
                 time_limit=seconds,
                 randomization=self.randomization(),
+                privileged=self.make_privileged(task),
             )
         ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
         return make_env(
-            self.spec(), task, backend=self.on, ros=ros, time_limit=seconds, randomization=self.randomization()
+            self.spec(),
+            task,
+            backend=self.on,
+            ros=ros,
+            time_limit=seconds,
+            randomization=self.randomization(),
+            privileged=self.make_privileged(task),
         )
 
     def randomization(self) -> Randomization | None:
@@ -185,7 +208,9 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def recipe(task: str | None, robot: str | None, algorithm: str | None = None) -> dict[str, Any]:
+def recipe(
+    task: str | None, robot: str | None, algorithm: str | None = None, camera: bool = False
+) -> dict[str, Any]:
     """The recommended settings of a task on a built-in robot; empty where there are none.
 
     Args:
@@ -193,12 +218,16 @@ def recipe(task: str | None, robot: str | None, algorithm: str | None = None) ->
         robot: name.
         algorithm: whose; None for the one that the recipe recommends. An algorithm without a recipe of its own gets
             the recommended one's, without the settings of that algorithm.
+        camera: whether the robot's camera is to be observed; then the recipe of that, TASK-ROBOT-camera, where there
+            is one.
     """
     general = RECIPES / f"{task}-{robot}.yaml"
     if not task or robot not in builtin_robots():
         return {}
-    own = RECIPES / f"{task}-{robot}-{algorithm}.yaml"
-    if own.is_file():
+    seeing, own = (RECIPES / f"{task}-{robot}-{variant}.yaml" for variant in ("camera", algorithm))
+    if camera and seeing.is_file():
+        general = seeing
+    elif own.is_file():
         return read_file(own)
     found = read_file(general) if general.is_file() else {}
     if algorithm in (None, found.get("algorithm", "sac")):
@@ -243,17 +272,38 @@ def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:
         raise ConfigurationError(f"{where}.task: task {name!r} has no settings, got: {', '.join(task)}")
     chosen = asdict(from_mapping(settings_class, task, f"{where}.task")) if settings_class else {}
     learning = _learning(values, where)
+    observation = asdict(from_mapping(ObservationSettings, values.get("observation", {}), f"{where}.observation"))
     config = TrainingConfig(
         robot=robot if robot in builtin_robots() else str(Path(robot).resolve()),
         task=name,
         task_settings=chosen,
         robot_digest=values.get("robot_digest", spec.digest),
         randomize=_randomize(values, where, spec),
+        observation=observation,
+        encoder=_encoder(values, where, observation, learning["algorithm"]),
         **learning,
         **_place(values, where, learning["robots"]),
     )
     config.make_task()
     return config
+
+
+def _encoder(values: Mapping[str, Any], where: str, observation: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
+    """The settings of the network that looks at pictures; checks that what is observed can be learnt from."""
+    asked = [name for name in ("camera", "privileged") if observation[name]]
+    if asked and algorithm not in PARTED:
+        raise ConfigurationError(
+            f"{where}.observation.{asked[0]}: not for the algorithm {algorithm!r}; it takes: {', '.join(PARTED)}"
+        )
+    if asked and values.get("on") == "ros":
+        raise ConfigurationError(f"{where}.observation.{asked[0]}: in simulation only, this robot is on 'ros'")
+    if not observation["camera"]:
+        if values.get("encoder"):
+            raise ConfigurationError(f"{where}: settings of 'encoder' do not apply without observation.camera")
+        return {}
+    from robot_rl.algorithms.encoder import EncoderSettings
+
+    return asdict(from_mapping(EncoderSettings, values.get("encoder", {}), f"{where}.encoder"))
 
 
 def _randomize(values: Mapping[str, Any], where: str, spec: RobotSpec) -> Mapping[str, Any] | None:
@@ -274,7 +324,7 @@ def _resolve_suite(name: str, settings: Mapping[str, Any], values: Mapping[str, 
         raise ConfigurationError(f"{where}.robot: {name} brings its own body; leave the robot out")
     if values.get("on", SIMULATORS[0]) != SIMULATORS[0]:
         raise ConfigurationError(f"{where}.on: {name} exists in {SIMULATORS[0]} only, got {values['on']!r}")
-    for key in ("ros", "real_time", "randomize"):
+    for key in ("observation", "encoder", "ros", "real_time", "randomize"):
         if values.get(key):
             raise ConfigurationError(f"{where}: settings of {key!r} do not apply to {name}")
     learning = _learning(values, where)

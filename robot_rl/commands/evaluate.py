@@ -162,7 +162,7 @@ def policy_task(contract: Contract, spec: RobotSpec) -> Task:
     """The task that a policy file was trained for; raises PolicyError where it does not suit the robot."""
     settings: dict[str, Any] = dict(contract.task.settings)
     try:
-        return make_task(contract.task.name, spec, settings)
+        return make_task(contract.task.name, spec, settings, contract.observation_settings)
     except ConfigurationError as error:
         raise PolicyError(f"policy {contract.name!r} does not fit: {error}") from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from robot_rl.commands.configuration import saved_config
 from robot_rl.errors import ConfigurationError, UnknownName
-from robot_rl.make import make_learner, missing_package
+from robot_rl.make import missing_package
 
 if TYPE_CHECKING:
     from policies.export import ExportReport
@@ -35,7 +35,7 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
         raise missing_package(error, "train") from error
     saved = load_checkpoint(find_checkpoint(run, checkpoint))
     task = config.make_task()
-    learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
+    learner = config.make_learner()
     learner.load_state(saved.part("learner"))
     own = saved.part("trainer").values
     training: dict[str, Any] = {
@@ -45,6 +45,8 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
         "seed": config.seed,
         "command": saved_command(run),
     }
+    if config.observation.get("privileged"):
+        training["critics_saw"] = "what only the simulation knows"
     if config.randomize:
         training["randomize"] = dict(config.randomize)
     latest = own["latest"]

@@ -109,6 +109,8 @@ def _describe_run(found: dict[str, Any]) -> str:
     sections = [f"Run {found['run']}\n{table(rows)}"]
     for title, values in (
         ("Task settings", task),
+        ("Observation", config.get("observation", {})),
+        ("Encoder", config.get("encoder", {})),
         ("Trainer", config.get("trainer", {})),
         ("Versions", found.get("versions", {})),
     ):

@@ -29,12 +29,14 @@ from robot_rl.make import (
     missing_package,
     task_settings_class,
 )
+from robot_rl.observation_settings import ObservationSettings
 from robot_rl.ros_spec import RosSettings
 from robot_rl.spec import builtin_robots
 from robot_rl.tasks import TASKS
 
 TRAINER_FLAGS_ELSEWHERE = ("total_steps", "seed")
 """Settings of the trainer that are set by --steps and --seed."""
+OBSERVATION_FLAGS_ELSEWHERE = ("camera",)
 ROS_FLAGS_ELSEWHERE = ("namespace", "lock_step")
 REAL_TIME_FLAGS_ELSEWHERE = ("max_minutes", "max_falls")
 ON_RESUMING = {"trainer": ("total_steps",), "real_time": REAL_TIME_FLAGS_ELSEWHERE}
@@ -48,7 +50,8 @@ def run(arguments: Sequence[str]) -> int:
     saved = read_file(Path(first.resume) / "config.json") if first.resume and is_run(Path(first.resume)) else {}
     chosen = layered(file, saved, _given(first))
     names = {"task": chosen.get("task", {}).get("name"), "robot": chosen.get("robot")}
-    advised = recipe(names["task"], names["robot"], chosen.get("algorithm"))
+    camera = bool(chosen.get("observation", {}).get("camera"))
+    advised = recipe(names["task"], names["robot"], chosen.get("algorithm"), camera)
     algorithm = chosen.get("algorithm", advised.get("algorithm", "sac"))
     parser = _parser()
     _add_all_settings(parser, names["task"], algorithm, layered(advised, file))
@@ -58,7 +61,10 @@ def run(arguments: Sequence[str]) -> int:
     values = parser.parse(arguments)
     flags = layered(
         _given(values),
-        {section: given_settings(values, section) for section in ("task", "trainer", "ros", "real_time", algorithm)},
+        {
+            section: given_settings(values, section)
+            for section in ("task", "observation", "encoder", "trainer", "ros", "real_time", algorithm)
+        },
     )
     from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, last_figures, start, train_run
 
@@ -109,6 +115,9 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
     parser.add_argument(
         "--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs in every episode [none]"
+    )
+    parser.add_argument(
+        "--camera", action="store_true", help="observe the robot's camera, and nothing that says where objects are"
     )
     parser.add_argument("--sim", choices=SIMULATORS, help="the same for a simulated robot: the engine [mujoco]")
     parser.add_argument("--namespace", metavar="NAME", help="over ROS: before all relative topic names")
@@ -167,6 +176,7 @@ def _given(values: Any) -> dict[str, Any]:
         "randomize": values.randomize,
         "on": values.on or values.sim,
         "task": {"name": values.task},
+        "observation": {"camera": values.camera or None},
         "trainer": {"total_steps": values.steps},
         "ros": {"namespace": values.namespace, "lock_step": values.lock_step or None},
         "real_time": {"max_minutes": values.max_minutes, "max_falls": values.max_falls},
@@ -182,6 +192,7 @@ def _without_none(given: dict[str, Any]) -> dict[str, Any]:
 
 def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: dict[str, Any]) -> None:
     try:
+        from robot_rl.algorithms.encoder import EncoderSettings
         from robot_rl.training.real_time import RealTimeSettings
         from robot_rl.training.trainer import TrainerSettings
     except ModuleNotFoundError as error:
@@ -189,6 +200,10 @@ def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: 
     settings = task_settings_class(task) if task is not None else None
     if settings is not None:
         add_settings(parser, "task", settings, f"task {task}", values.get("task", {}))
+    if task is None or not is_suite_task(task):
+        observed, title = values.get("observation", {}), "what is observed"
+        add_settings(parser, "observation", ObservationSettings, title, observed, OBSERVATION_FLAGS_ELSEWHERE)
+        add_settings(parser, "encoder", EncoderSettings, "with --camera", values.get("encoder", {}))
     known = algorithm_of(algorithm)
     add_settings(parser, algorithm, known.load(known.settings), f"algorithm {algorithm}", values.get(algorithm, {}))
     add_settings(parser, "trainer", TrainerSettings, "trainer", values.get("trainer", {}), TRAINER_FLAGS_ELSEWHERE)

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from policies.composed_runtime import load_policy
 from policies.export import ExportReport
-from policies.runtime import OnnxPolicy
 from robot_rl.commands.configuration import TrainingConfig
 from robot_rl.commands.evaluate import actor, report
 from robot_rl.commands.exporting import export_run
@@ -148,7 +148,7 @@ def evaluate_run(result: RunResult) -> tuple[dict[str, Any], str]:
         replace_file(result.folder / EVALUATION, to_json(found))
         return {name: value for name, value in found.items() if name != "each_return"}, report_suite(found)
     task = result.config.make_task()
-    policy = OnnxPolicy.load(result.folder / POLICY, robot=task.spec, layout=task.layout)
+    policy = load_policy(result.folder / POLICY, robot=task.spec, layout=task.layout)
     env = make_env(task.spec, task, backend=result.config.engine)
     try:
         evaluation = evaluate(env, actor(policy))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,10 +29,18 @@ class TurnValveSettings:
 
     aim: str = "turn"
     """turn: bring the valve to its goal; calm: little effort, whatever the valve does; both: the mean of these."""
+    goal: tuple[float, float] = (-math.pi, math.pi)
+    """rad, range of the angle to turn to; equal ends for one goal in all episodes."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
-        check(self, "task turn_valve", aim=(self.aim in AIMS, f"one of {', '.join(AIMS)}"))
+        low, high = self.goal
+        check(
+            self,
+            "task turn_valve",
+            aim=(self.aim in AIMS, f"one of {', '.join(AIMS)}"),
+            goal=(-math.pi <= low <= high <= math.pi, "from low to high, within -pi and pi"),
+        )
 
 
 class TurnValve(Task):
@@ -46,6 +55,7 @@ class TurnValve(Task):
     # Three equal arms: for the fingers the valve looks the same after a third of a turn.
     current = ("object_third_turn", "angle_error")
     history = ("joint_position", "joint_velocity", "previous_action")
+    seen = ("goal_heading",)
     time_limit = 8.0
     reward_needs = ("objects",)
     tolerance = 0.25
@@ -61,8 +71,8 @@ class TurnValve(Task):
 
     @property
     def goal_ranges(self) -> Mapping[str, tuple[float, float]]:
-        """Any angle."""
-        return {self.goal_labels[0]: (-np.pi, np.pi)}
+        """That of the settings."""
+        return {self.goal_labels[0]: self.settings.goal}
 
     def sample_start(self, rng: np.random.Generator) -> Start:
         """Home, the valve at any angle."""

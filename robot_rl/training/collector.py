@@ -17,9 +17,30 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from robot_rl.errors import ConfigurationError, InvalidInput, StorageError
+from robot_rl.observation_parts import CAMERA, PRIVILEGED, STATE, ObservationParts
 from robot_rl.training.state import State
 
 Environment = gymnasium.Env | VectorEnv
+
+DIMENSIONS = {STATE: 1, CAMERA: 3, PRIVILEGED: 1}
+"""Of the parts that an observation may have."""
+
+
+def _parts(space: gymnasium.Space) -> ObservationParts:
+    """What the observations of a space are made of."""
+    spaces = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {STATE: space}
+    shapes = {
+        name: part.shape
+        for name, part in spaces.items()
+        if isinstance(part, gymnasium.spaces.Box) and len(part.shape) == DIMENSIONS.get(name)
+    }
+    if STATE not in shapes or len(shapes) != len(spaces):
+        raise ConfigurationError(
+            f"the observation space must be a Box of one dimension, got {space}; "
+            "flatten it with gymnasium.wrappers.FlattenObservation"
+        )
+    height_width_channels: Any = shapes.get(CAMERA)
+    return ObservationParts(shapes[STATE][0], height_width_channels, shapes.get(PRIVILEGED, (0,))[0])
 
 
 @dataclass(frozen=True)
@@ -112,16 +133,12 @@ class Collector:
         self.count = env.num_envs if isinstance(env, VectorEnv) else 1
         observation_space = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
         action_space = env.single_action_space if isinstance(env, VectorEnv) else env.action_space
-        if not isinstance(observation_space, gymnasium.spaces.Box) or len(observation_space.shape) != 1:
-            raise ConfigurationError(
-                f"the observation space must be a Box of one dimension, got {observation_space}; "
-                "flatten it with gymnasium.wrappers.FlattenObservation"
-            )
+        self.parts = _parts(observation_space)
         if not isinstance(action_space, gymnasium.spaces.Box) or len(action_space.shape) != 1:
             raise ConfigurationError(f"the action space must be a Box of one dimension, got {action_space}")
         if not (np.isfinite(action_space.low).all() and np.isfinite(action_space.high).all()):
             raise ConfigurationError(f"the action space must have finite bounds, got {action_space}")
-        self.observation_size = observation_space.shape[0]
+        self.observation_size = self.parts.size
         self.action_size = action_space.shape[0]
         self._low = action_space.low.astype(np.float32)
         self._range = action_space.high.astype(np.float32) - self._low
@@ -151,8 +168,7 @@ class Collector:
     def restart(self, seed: int) -> None:
         """Seeds all environments and starts new episodes; those in progress are cut short."""
         observation, _ = self.env.reset(seed=seed)
-        self._check_finite("observation", observation)
-        self.observation = np.array(observation, dtype=np.float32).reshape(self.count, -1)
+        self.observation = self._rows(observation)
         self._episodes = [Episode() for _ in range(self.count)]
         self._resetting[:] = False
 
@@ -171,12 +187,11 @@ class Collector:
         self._check_finite("action", action)
         command = self._low + (0.5 * (action + 1.0)) * self._range
         *results, info = self.env.step(command if self.is_vector else command[0])
-        observation = np.array(results[0], dtype=np.float32).reshape(self.count, -1)  # (N, O)
+        observation = self._rows(results[0])  # (N, O)
         reward = np.array(results[1], dtype=np.float64).reshape(self.count)
         terminated = np.array(results[2], dtype=bool).reshape(self.count)
         ended = terminated | np.array(results[3], dtype=bool).reshape(self.count)
         real = ~self._resetting
-        self._check_finite("observation", observation)
         self._check_finite("reward", reward)
         self._account(real, reward, terminated, ended, info)
 
@@ -199,18 +214,26 @@ class Collector:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The last observations of this step's transitions, and those that the next actions answer to; (N, O) each."""
         if not self.is_vector:
-            return observation, np.array(self.env.reset()[0], dtype=np.float32)[None]
+            return observation, self.parts.rows(self.env.reset()[0], 1)
         if self._autoreset == AutoresetMode.SAME_STEP:
             last = observation.copy()
             for index in np.flatnonzero(ended):
-                last[index] = info["final_obs"][index]
+                last[index] = self.parts.rows(info["final_obs"][index], 1)[0]
             self._check_finite("final observation", last)
             return last, observation
         if self._autoreset == AutoresetMode.DISABLED:
             started, _ = self.env.reset(options={"reset_mask": ended})
-            return observation, np.where(ended[:, None], started, observation).astype(np.float32)
+            return observation, np.where(ended[:, None], self.parts.rows(started, self.count), observation)
         self._resetting = ended.copy()
         return observation, observation
+
+    def _rows(self, observation: Any) -> np.ndarray:
+        rows = self.parts.rows(observation, self.count)
+        if not np.isfinite(rows).all():
+            parts = observation if isinstance(observation, Mapping) else {"observation": observation}
+            for name, part in parts.items():
+                self._check_finite(name, part)
+        return rows
 
     def _account(
         self,

@@ -12,6 +12,7 @@ import numpy as np
 from robot_rl.algorithms.learner import Batch
 from robot_rl.errors import ConfigurationError, InvalidInput, StorageError
 from robot_rl.training.files import read_checked, replace_file, sha256, storing
+from robot_rl.training.pictures import Pictures
 from robot_rl.training.state import State
 
 
@@ -25,13 +26,21 @@ class Replay:
 
     Whether an episode was truncated is not stored: a time limit does not change a transition.
 
+    Pictures, where observations have any, are kept apart: in bytes, and each once (`robot_rl.training.pictures`).
+
     On the disk the transitions lie in segments, files that are written once and never changed. `save_to` writes those
     since the last save and returns the list of segments that a checkpoint refers to; `prune` deletes the others, and
     is called when the new checkpoint is in place.
     """
 
     def __init__(
-        self, capacity: int, observation_size: int, action_size: int, seed: int = 0, terms: Sequence[str] = ()
+        self,
+        capacity: int,
+        observation_size: int,
+        action_size: int,
+        seed: int = 0,
+        terms: Sequence[str] = (),
+        pixels: slice | None = None,
     ) -> None:
         """Reserves the ring; memory is taken as it fills.
 
@@ -41,6 +50,7 @@ class Replay:
             action_size: A.
             seed: of `sample`.
             terms: names of the reward's terms, where their values are to be kept beside the reward.
+            pixels: which entries of an observation are pixels, whole numbers from 0 to 255; None for none.
 
         Raises:
             ConfigurationError: capacity is not positive.
@@ -51,7 +61,15 @@ class Replay:
         self.observation_size = observation_size
         self.action_size = action_size
         self.terms = tuple(terms)
-        ends = np.cumsum([observation_size, action_size, 1, observation_size, 1, len(self.terms)])
+        self._pixels = pixels
+        self._pictures: Pictures | None = None
+        numbers = np.ones(observation_size, dtype=bool)
+        if pixels is not None:
+            numbers[pixels] = False
+            self._pictures = Pictures(capacity, observation_size - int(numbers.sum()))
+        self._numbers = np.flatnonzero(numbers)  # entries that are no pixels
+        size = len(self._numbers)
+        ends = np.cumsum([size, action_size, 1, size, 1, len(self.terms)])
         self._columns = {
             "observation": slice(0, ends[0]),
             "action": slice(ends[0], ends[1]),
@@ -82,6 +100,7 @@ class Replay:
         next_observation: np.ndarray,
         terminated: np.ndarray,
         values: np.ndarray | None = None,
+        environment: np.ndarray | None = None,
     ) -> None:
         """Adds transitions in order.
 
@@ -92,6 +111,7 @@ class Replay:
             next_observation: after the action; at the end of an episode its last observation, (N, O).
             terminated: whether the state after the action is terminal; not whether a time limit was hit. (N,).
             values: of the reward's terms before weighting, (N, T); only where the replay keeps them.
+            environment: which made each transition, (N,), so that a picture is found again; the n-th by default.
 
         Raises:
             InvalidInput: a number is NaN or infinite, or N exceeds the capacity; nothing is added.
@@ -100,6 +120,10 @@ class Replay:
         if count > self.capacity:
             raise InvalidInput(f"replay: {count} transitions at once do not fit its capacity of {self.capacity}")
         rows = np.empty((count, self._rows.shape[1]), dtype=np.float32)
+        before = after = np.zeros((count, 0), dtype=np.uint8)
+        if self._pixels is not None:
+            before, after = (part[:, self._pixels].astype(np.uint8) for part in (observation, next_observation))
+            observation, next_observation = (part[:, self._numbers] for part in (observation, next_observation))
         rows[:, self._columns["observation"]] = observation
         rows[:, self._columns["action"]] = action
         rows[:, self._columns["reward"]] = np.reshape(reward, (count, 1))
@@ -109,6 +133,9 @@ class Replay:
             rows[:, self._columns["values"]] = values
         if not np.isfinite(rows).all():
             self._refuse(rows)
+        if self._pictures is not None:
+            which = np.arange(count) if environment is None else environment
+            self._pictures.add(self._total, before, after, which)
         self._place(rows)
 
     def _place(self, rows: np.ndarray) -> None:
@@ -148,6 +175,13 @@ class Replay:
         values = parts.pop("values")
         parts["reward"] = parts["reward"][:, 0] if weights is None else values @ np.asarray(weights, dtype=np.float32)
         parts["terminated"] = parts["terminated"][:, 0]
+        if self._pictures is not None:
+            newest = self._total - 1
+            pictures = self._pictures.take(newest - (newest - indices) % self.capacity)
+            for name, picture in zip(("observation", "next_observation"), pictures, strict=True):
+                whole = np.empty((batch_size, self.observation_size), dtype=np.float32)
+                whole[:, self._numbers], whole[:, self._pixels] = parts[name], picture
+                parts[name] = whole
         return Batch(**parts)
 
     def _span(self, start: int, stop: int) -> np.ndarray:
@@ -162,9 +196,13 @@ class Replay:
         oldest = self._total - len(self)
         saved = max(self._segments[-1]["stop"] if self._segments else 0, oldest)
         if saved < self._total:
-            name = f"{saved:012d}-{self._total:012d}.npy"
+            name = f"{saved:012d}-{self._total:012d}.{'npy' if self._pictures is None else 'npz'}"
             content = io.BytesIO()
-            np.save(content, self._span(saved, self._total), allow_pickle=False)
+            if self._pictures is None:
+                np.save(content, self._span(saved, self._total), allow_pickle=False)
+            else:
+                pictures: dict[str, Any] = self._pictures.span(saved, self._total)
+                np.savez(content, rows=self._span(saved, self._total), **pictures)
             data = content.getvalue()
             with storing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -203,12 +241,16 @@ class Replay:
         self._total = oldest
         for segment in saved["segments"]:
             path = folder / segment["file"]
-            rows = np.load(io.BytesIO(read_checked(path, segment["bytes"], segment["sha256"])), allow_pickle=False)
+            found = np.load(io.BytesIO(read_checked(path, segment["bytes"], segment["sha256"])), allow_pickle=False)
+            rows = found if self._pictures is None else found["rows"]
             if rows.shape != (segment["stop"] - segment["start"], self._rows.shape[1]) or rows.dtype != np.float32:
                 raise StorageError(f"{path} is damaged: it holds {rows.dtype} {rows.shape}")
             if segment["start"] > self._total:
                 raise StorageError(f"replay: transitions {self._total} to {segment['start']} are in no segment")
-            self._place(rows[max(0, self._total - segment["start"]) :])
+            skipped = max(0, self._total - segment["start"])
+            if self._pictures is not None:
+                self._pictures.put(segment["start"], {name: found[name] for name in found.files}, skipped)
+            self._place(rows[skipped:])
         if self._total != saved["total"]:
             raise StorageError(f"replay: {saved['total']} transitions were saved, the segments end at {self._total}")
         self._segments = [dict(segment) for segment in saved["segments"]]

@@ -69,7 +69,9 @@ class Trainer(TrainingLoop):
             self.collector.keep_terms()
         terms = getattr(self.collector, "terms", ())
         sizes = (learner.observation_size, learner.action_size)
-        self.replay = Replay(settings.replay_capacity, *sizes, seed=int(replay_seed), terms=terms)
+        parts = getattr(self.collector, "parts", None)
+        pixels = slice(parts.state, parts.seen) if parts is not None and parts.camera else None
+        self.replay = Replay(settings.replay_capacity, *sizes, seed=int(replay_seed), terms=terms, pixels=pixels)
         self._actions = np.random.Generator(np.random.PCG64(int(action_seed)))
 
     def _collect(self) -> None:
@@ -85,7 +87,13 @@ class Trainer(TrainingLoop):
         self.learner.normalizer.observe(observation)
         rows = collector.step(action)
         self.replay.add(
-            rows.observation, rows.action, rows.reward, rows.next_observation, rows.terminated, rows.values
+            rows.observation,
+            rows.action,
+            rows.reward,
+            rows.next_observation,
+            rows.terminated,
+            rows.values,
+            rows.environment,
         )
         self.step += len(rows.reward)
         self._note(collector.take_finished())

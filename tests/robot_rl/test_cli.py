@@ -81,6 +81,30 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
     assert again == config
 
 
+EYES = "--encoder.channels 4 --encoder.features 4".split()  # noqa: SIM905
+
+
+def test_a_run_that_sees_resumes_and_leaves_a_policy_that_sees(tmp_path, capsys):
+    folder = tmp_path / "seeing"
+    start = ["train", "turn_valve", "--robot", "dclaw", "--camera", "--observation.history", "2"]
+    assert main([*start, "--steps", "110", "--out", str(folder), *TINY, *EYES]) == 0
+    assert json.loads((folder / "config.json").read_text())["task"]["goal"] == [0.0, 0.0]  # of the recipe
+    assert main(["train", "--resume", str(folder), "--steps", "120"]) == 0
+    found = printed_json(capsys, "evaluate", folder, "--episodes", "1", "--seconds", "0.5", "--randomize", "mild")
+    assert found["robot"] == "dclaw"
+    assert "32 x 32 pixels" in told(capsys, "info", folder / "policy.onnx")
+    code, line = failed(capsys, "compose", folder, folder, "--weights", ".5", ".5", "--out", tmp_path / "both")
+    assert code == 2
+    assert "observation.camera" in line
+
+
+def told(capsys, *arguments):
+    """Runs a command that must work; returns what it printed."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "sac"])
 def test_every_algorithm_trains_resumes_and_leaves_a_policy_file(algorithm, tmp_path, capsys):
     folder = tmp_path / "run"
@@ -217,9 +241,10 @@ def test_recipes_are_valid(capsys):
     from robot_rl.commands.configuration import RECIPES, layered, read_file, resolve
 
     for path in RECIPES.glob("*.yaml"):
-        task, robot, *algorithm = path.stem.split("-")
+        task, robot, *variant = path.stem.split("-")
         values = read_file(path)
-        assert algorithm in ([], [values["algorithm"]])
+        assert variant in ([], ["camera"], [values["algorithm"]])
+        assert ("camera" in variant) == values.get("observation", {}).get("camera", False)
         resolve(layered(values, {"task": {"name": task}, "robot": robot}), path.name)
 
 
@@ -235,6 +260,7 @@ def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
 # -- what a person can get wrong --------------------------------------------------------------------------------------
 
 WALK = ("train", "walk", "--robot", "go2")
+VALVE = ("train", "turn_valve", "--robot", "dclaw")
 
 MISTAKES = {
     "no command of that name": (("tarin",), ["tarin", "train, evaluate"]),
@@ -256,6 +282,24 @@ MISTAKES = {
     "setting of another type": ((*WALK, "--sac.discount", "high"), ["--sac.discount", "number", "high"]),
     "setting out of range": ((*WALK, "--sac.discount", "1.5"), ["discount", "[0, 1)", "1.5"]),
     "too few numbers": ((*WALK, "--task.forward", "0.5"), ["--task.forward", "2 arguments"]),
+    "no history": ((*WALK, "--observation.history", "0"), ["observation", "history", "from 1 to 100", "0"]),
+    "a history of what is not seen": (
+        (*WALK, "--observation.history_of", "contacts"),
+        ["contacts", "observation.history_of", "goal, gait_clock, gravity"],
+    ),
+    "a camera that is not there": ((*WALK, "--camera"), ["go2", "no camera", "dclaw"]),
+    "a learner that cannot see": ((*VALVE, "--camera", "--algorithm", "ppo"), ["observation.camera", "ppo", "sac"]),
+    "critics that could know more": (
+        (*WALK, "--observation.privileged", "true", "--algorithm", "td3"),
+        ["observation.privileged", "td3", "sac"],
+    ),
+    "what only a simulation knows": (
+        (*WALK, "--observation.privileged", "true", "--on", "ros"),
+        ["observation.privileged", "simulation only", "ros"],
+    ),
+    "an encoder of nothing": ((*VALVE, "--encoder.features", "3"), ["encoder", "observation.camera"]),
+    "no filters": ((*VALVE, "--camera", "--encoder.channels", "0"), ["encoder", "channels", "positive"]),
+    "a goal upside down": ((*VALVE, "--task.goal", "1", "-1"), ["turn_valve", "goal", "low to high"]),
     "no whole number of steps": ((*WALK, "--steps", "-5"), ["--steps", "-5", "at least 1"]),
     "a trainer setting out of range": ((*WALK, "--trainer.batch_size", "0"), ["batch_size", "at least 1"]),
     "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),

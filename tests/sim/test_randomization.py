@@ -456,7 +456,7 @@ def test_the_copies_of_a_batch_differ_and_say_how():
     masses = batch.drawn["mass.base"]
     assert len(set(masses)) == 3
     loads = batch.drawn["payload.kg"]
-    for model, ratio, load in zip(batch._models, masses, loads, strict=True):
+    for model, ratio, load in zip(batch.models, masses, loads, strict=True):
         assert model.body("base").mass[0] == pytest.approx(3.0 * ratio + load)
     before = batch.drawn
     batch.reset(np.array([1]), [Start(spec.home)], rng)

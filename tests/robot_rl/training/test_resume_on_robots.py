@@ -5,20 +5,26 @@ import pytest
 import torch
 
 from robot_rl.algorithms.sac import SAC, SACSettings
-from robot_rl.make import make_env, make_vector_env
+from robot_rl.make import (
+    load_randomization,
+    make_env,
+    make_learner,
+    make_privileged,
+    make_task,
+    make_vector_env,
+)
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings, train
 
 
-def _weights_after(steps, folder, env):
+def _weights_after(steps, folder, env, capacity):
     """The actor after training to each of `steps` in turn, every time in fresh objects."""
     run = Run.create(folder, {})
     for total in steps:
         environment = env()
-        layout = environment.observation_layout
-        learner = SAC(layout.size, environment.single_action_size, SACSettings(hidden_sizes=(16,)), seed=3)
+        learner = environment.learner()
         settings = TrainerSettings(
-            total_steps=total, start_steps=60, batch_size=8, replay_capacity=500, checkpoint_interval=10_000,
+            total_steps=total, start_steps=60, batch_size=8, replay_capacity=capacity, checkpoint_interval=10_000,
             evaluation_interval=0, log_interval=50, seed=3, threads=1,
         )  # fmt: skip
         train(environment.env, learner, settings, run)
@@ -33,12 +39,36 @@ class _Env:
         self.env, self.observation_layout = env, env.observation_layout
         self.single_action_size = env.task.spec.action.size
 
+    def learner(self):
+        return SAC(self.observation_layout.size, self.single_action_size, SACSettings(hidden_sizes=(16,)), seed=3)
+
+
+class _PartedEnv:
+    """A hand that sees, or critics that know more, with the learner for that."""
+
+    def __init__(self, camera, copies):
+        self._task = make_task("turn_valve", "dclaw", observation={"camera": camera})
+        varied = None if camera else load_randomization("mild", "dclaw")
+        self._privileged = None if camera else make_privileged(self._task, varied)
+        with_all = {"randomization": varied, "privileged": self._privileged, "time_limit": 3.7}
+        if copies == 1:
+            self.env = make_env("dclaw", self._task, **with_all)
+        else:
+            self.env = make_vector_env("dclaw", self._task, copies, **with_all)
+
+    def learner(self):
+        encoder = {"channels": [4], "features": 4} if self._task.camera else {}
+        return make_learner("sac", self._task, {"hidden_sizes": [16]}, 3, self._privileged, encoder)
+
 
 ENVIRONMENTS = {
     "one go2": lambda: _Env(make_env("go2", "walk", time_limit=1.5)),
     "one minitaur": lambda: _Env(make_env("minitaur", "walk", time_limit=1.5)),
     "three go2": lambda: _Env(make_vector_env("go2", "walk", 3, time_limit=1.5)),
     "one hand": lambda: _Env(make_env("leap_hand", "rotate_cube")),
+    "one hand that sees": lambda: _PartedEnv(True, 1),
+    "three hands that see": lambda: _PartedEnv(True, 3),
+    "a hand whose critics know more": lambda: _PartedEnv(False, 1),
     "one go2 in PyBullet": lambda: _Env(make_env("go2", "walk", backend="pybullet", time_limit=1.5)),
     "three arms in PyBullet": lambda: _Env(make_vector_env("planar_arm", "push", 3, backend="pybullet")),
 }
@@ -49,7 +79,9 @@ def test_a_run_stopped_in_the_middle_of_an_episode_goes_on_as_if_it_had_not(name
     if "PyBullet" in name:
         pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
     env = ENVIRONMENTS[name]
-    # 99 and 186 are multiples of three, and no multiple of the 75 steps of an episode.
-    whole = _weights_after([240], tmp_path / "whole", env)
-    parts = _weights_after([99, 186, 240], tmp_path / "parts", env)
+    # Multiples of three, and no multiple of the 75 steps of an episode, or 37 of the hands that draw pictures.
+    stops = [69, 96, 120] if "see" in name or "know" in name else [99, 186, 240]
+    capacity = 90 if stops[-1] == 120 else 500
+    whole = _weights_after(stops[-1:], tmp_path / "whole", env, capacity)
+    parts = _weights_after(stops, tmp_path / "parts", env, capacity)
     np.testing.assert_array_equal(parts, whole)

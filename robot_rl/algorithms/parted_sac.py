@@ -1,0 +1,193 @@
+"""Soft actor-critic where actor and critics do not observe the same: pictures, and what only a simulation knows.
+
+    privileged   camera   the actor gets              the critics get          the encoder learns from
+    no           yes      features of the picture,    the same                 the critics' loss
+                          state
+    yes          no       state                       state, privileged        -
+    yes          yes      features, state             state, privileged        the actor's loss
+
+The losses are those of `robot_rl.algorithms.sac`. Where critics look at pictures, actor and critics share one encoder
+that the actor's loss leaves alone, as in Yarats et al. 2019 (arXiv 1910.01741): two losses that pull at one encoder
+spoil it. Where critics know the state better than any picture tells (Pinto et al. 2017, arXiv 1710.06542), they need
+no encoder, and the actor has its own.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robot_rl.algorithms.adam import Adam
+from robot_rl.algorithms.distributions import sample_with_log_prob
+from robot_rl.algorithms.encoder import Encoder, EncoderSettings, SeeingActor, shifted
+from robot_rl.algorithms.learner import Batch
+from robot_rl.algorithms.network_learner import NetworkLearner
+from robot_rl.algorithms.networks import Actor, Critics, move_targets, without_gradients
+from robot_rl.algorithms.sac import SACSettings, actor_loss, critic_loss, critic_target, temperature_loss
+from robot_rl.errors import InvalidInput
+from robot_rl.observation_parts import ObservationParts
+from robot_rl.training.normalizer import Normalizer
+
+
+class PartedSAC(NetworkLearner):
+    """The learner; observations are rows of parts, see `ObservationParts`.
+
+    Attributes:
+        parts: what a row is made of; `act` takes rows with and without the privileged part.
+    """
+
+    name = "sac"
+
+    def __init__(
+        self,
+        parts: ObservationParts,
+        action_size: int,
+        settings: SACSettings | None = None,
+        seed: int = 0,
+        normalizer: Normalizer | None = None,
+        encoder: EncoderSettings | None = None,
+    ) -> None:
+        """Makes a learner whose weights and later noise depend on `seed` alone.
+
+        Args:
+            parts: of an observation.
+            action_size: number of entries A of an action.
+            settings: see `SACSettings`.
+            seed: of the generator that the learner keeps.
+            normalizer: of whole rows; None leaves them as they are.
+            encoder: of pictures, where there are any.
+
+        Raises:
+            ConfigurationError: the normaliser is for rows of another size, or the encoder does not suit the picture.
+        """
+        super().__init__(parts.size, action_size, seed, normalizer)
+        self.parts = parts
+        self.settings = settings = settings or SACSettings()
+        self.encoder_settings = encoder or EncoderSettings()
+        self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
+        self._seen_normalizer = self.normalizer.first(parts.seen)
+        self._shared = parts.camera is not None and not parts.privileged
+        self._pixels = slice(parts.state, parts.seen)
+
+        bounds, hidden = (settings.log_std_min, settings.log_std_max), settings.hidden_sizes
+        self.encoder: Encoder | None = None  # that the critics share
+        self._policy: nn.Module  # the part of the actor that its loss changes
+        if parts.camera is None:
+            self._policy = actor = Actor(parts.state, action_size, hidden, bounds, self._generator)
+            self.actor: nn.Module = actor
+        else:
+            eyes = Encoder(parts.camera, self.encoder_settings, self._generator)
+            seeing = SeeingActor(eyes, parts.state, action_size, hidden, bounds, self._generator)
+            self.actor, self.encoder = seeing, eyes if self._shared else None
+            self._policy = seeing.policy if self._shared else seeing
+        known = parts.state + (self.encoder_settings.features if self._shared else parts.privileged)
+        self.critics = Critics(2, known, action_size, hidden, settings.layer_norm_critic, self._generator)
+        self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        critic_weights = dict(self.critics.named_parameters())
+        self._targets, self._sources = list(self.target_critics.parameters()), list(self.critics.parameters())
+        self.target_encoder: Encoder | None = None
+        if self.encoder is not None:
+            self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+            critic_weights |= {f"encoder/{name}": weight for name, weight in self.encoder.named_parameters()}
+            self._targets += list(self.target_encoder.parameters())
+            self._sources += list(self.encoder.parameters())
+        self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
+        self._critic_parameters = list(self.critics.parameters())
+        self._actor_adam = Adam(dict(self._policy.named_parameters()), settings.actor_learning_rate)
+        self._critic_adam = Adam(critic_weights, settings.critic_learning_rate)
+        self._temperature_adam = Adam({"log_alpha": self.log_alpha}, settings.temperature_learning_rate)
+
+    @property
+    def alpha(self) -> float:
+        """The temperature, reward units per nat."""
+        return float(self.log_alpha.detach().exp())
+
+    def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """See `Learner.act`; rows may end before the privileged part."""
+        row = np.asarray(observation, dtype=np.float32)
+        if row.shape[-1:] not in ((self.parts.size,), (self.parts.seen,)):
+            allowed = " or ".join(f"(..., {size})" for size in dict.fromkeys((self.parts.seen, self.parts.size)))
+            raise InvalidInput(f"observation has shape {row.shape}, the policy takes {allowed}")
+        with torch.inference_mode():
+            mean, log_std = self.actor(torch.from_numpy(self._seen_normalizer(row[..., : self.parts.seen])))
+            if not deterministic:
+                mean = mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)
+            return torch.tanh(mean).numpy()
+
+    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
+        """One step of Adam on the critics, the actor and the temperature, then on the targets."""
+        row, next_row = self._row(batch.observation), self._row(batch.next_observation)  # (B, size)
+        action = torch.from_numpy(batch.action)  # (B, A)
+        reward, terminated = torch.from_numpy(batch.reward), torch.from_numpy(batch.terminated)  # (B,)
+        noise = torch.randn(2, *action.shape, generator=self._generator)  # (2, B, A)
+        alpha = self.log_alpha.detach().exp()  # ()
+
+        with torch.no_grad():
+            next_mean, next_log_std = self.actor(next_row[:, : self.parts.seen])
+            next_action, next_log_prob = sample_with_log_prob(next_mean, next_log_std, noise[0])  # (B, A), (B,)
+            next_q = self.target_critics(self._known(next_row, self.target_encoder), next_action)  # (2, B)
+            y = critic_target(reward, terminated, next_q, next_log_prob, alpha, self.settings.discount)  # (B,)
+        known = self._known(row, self.encoder)  # (B, K)
+        q = self.critics(known, action)  # (2, B)
+        loss_q = critic_loss(q, y)
+        self._critic_adam.minimize(loss_q)
+
+        known = known.detach()
+        # Where they share the encoder, features and state are what the actor gets too; the step that the critics just
+        # made has moved the encoder, but by no more than a step.
+        mean, log_std = self._policy(known if self._shared else row[:, : self.parts.seen])
+        new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
+        with without_gradients(self._critic_parameters):
+            new_q = self.critics(known, new_action)  # (2, B)
+        loss_pi = actor_loss(log_prob, new_q, alpha)
+        self._actor_adam.minimize(loss_pi)
+
+        loss_alpha = temperature_loss(self.log_alpha, log_prob, self.target_entropy)
+        if self.settings.temperature_learning_rate > 0:
+            self._temperature_adam.minimize(loss_alpha)
+
+        move_targets(self._targets, self._sources, self.settings.tau)
+
+        if not metrics:
+            return {}
+        return {
+            "critic_loss": loss_q.item(),
+            "actor_loss": loss_pi.item(),
+            "temperature_loss": loss_alpha.item(),
+            "alpha": self.alpha,
+            "entropy": -log_prob.mean().item(),
+            "q": q.mean().item(),
+            "q_gap": (q[0] - q[1]).abs().mean().item(),
+        }
+
+    def _row(self, observation: np.ndarray) -> Tensor:
+        """A batch normalised, its pictures shifted, (B, size)."""
+        row = self._normalized(observation)
+        if self.parts.camera and self.encoder_settings.shift:
+            most = self.encoder_settings.shift
+            row[:, self._pixels] = shifted(row[:, self._pixels], self.parts.camera, most, self._generator)
+        return row
+
+    def _known(self, row: Tensor, encoder: Encoder | None) -> Tensor:
+        """What the critics get, (B, K)."""
+        state = row[:, : self.parts.state]
+        if encoder is not None:
+            return torch.cat([encoder(row[:, self._pixels]), state], dim=1)
+        return torch.cat([state, row[:, self.parts.seen :]], dim=1)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        modules: dict[str, nn.Module] = {
+            "actor": self.actor,
+            "critics": self.critics,
+            "target_critics": self.target_critics,
+        }
+        return modules if self.target_encoder is None else {**modules, "target_encoder": self.target_encoder}
+
+    def _adams(self) -> dict[str, Adam]:
+        return {"actor": self._actor_adam, "critics": self._critic_adam, "temperature": self._temperature_adam}
+
+    def _single_tensors(self) -> dict[str, Tensor]:
+        return {"log_alpha": self.log_alpha}
