@@ -70,7 +70,7 @@ class Actor(nn.Module):
         """
         x = normalized_observation
         for layer in self.hidden:
-            x = torch.relu(layer(x))
+            x = torch.relu_(layer(x))  # in place: the layer's own result is needed nowhere else
         mean, log_std = in_float32(self.head, x).chunk(2, dim=-1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
 
@@ -228,7 +228,7 @@ class Critics(nn.Module):
             x = layer(x)
             if self.norms is not None:
                 x = self.norms[index](x)
-            x = torch.relu(x)
+            x = torch.relu_(x)
         q = in_float32(self.head, x).squeeze(-1)
         return q if self.unit == 1.0 else self.unit * q
 
