@@ -229,7 +229,9 @@ class Critics(nn.Module):
             if self.norms is not None:
                 x = self.norms[index](x)
             x = torch.relu_(x)
-        q = in_float32(self.head, x).squeeze(-1)
+        # One output each: summed here, several times faster than a batched product with a single column, and in float32
+        # under autocast too.
+        q = (x * self.head.weight.mT).sum(dim=-1) + self.head.bias.squeeze(-1)  # (C, B)
         return q if self.unit == 1.0 else self.unit * q
 
 
