@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_rl.algorithms.compiled import CannotCompile
+from robot_rl.algorithms.compiled import CannotCompile, has_bfloat16
 from robot_rl.algorithms.learner import Compilable, Learner
 from robot_rl.algorithms.on_policy import OnPolicy
 from robot_rl.errors import ConfigurationError
@@ -82,6 +82,9 @@ class Trainer(TrainingLoop):
 
     def _resume(self) -> int:
         metrics_size = super()._resume()
+        precision = getattr(getattr(self.learner, "settings", None), "precision", "float32")
+        if precision == "bfloat16" and not has_bfloat16():
+            print("this processor has no instructions for bfloat16: float32 is many times faster", file=sys.stderr)
         if self._compiled is None:
             planned = (self.settings.total_steps - self.settings.start_steps) * self.settings.updates_per_step
             self._compiled = {"always": True, "never": False}.get(self.settings.compile, planned >= COMPILE_FROM)
