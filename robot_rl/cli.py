@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from robot_rl.errors import RobotRLError, UnknownName
+from robot_rl.threads import wait_briefly
 
 COMMANDS = {
     "train": "train a policy",
@@ -28,6 +29,7 @@ COMMANDS = {
     "transitions": "turn recorded episodes into transitions to learn from",
     "actuator": "learn a robot's motors from logs of its joints",
     "doctor": "check a robot's names, signs, units, rates and limits over ROS 2",
+    "bench": "measure how fast this machine learns, simulates and acts",
     "demo": "train Go2 to walk, export the policy, run it without torch, and over ROS 2",
 }
 """Each lives in robot_rl.commands under its name (`list` as `list_names`), and is imported when it is called."""
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    wait_briefly()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("ROBOT_RL_DEBUG") == "1" or "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

@@ -51,6 +51,9 @@ class Adam:
         self._step += 1
         # m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
         # theta <- theta - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+        if torch.compiler.is_compiling():
+            self._written_out(gradients)
+            return
         torch._fused_adam_(
             self.parameters,
             gradients,
@@ -66,6 +69,16 @@ class Adam:
             amsgrad=False,
             maximize=False,
         )
+
+    def _written_out(self, gradients: Sequence[Tensor]) -> None:
+        """The same step in plain arithmetic, which a compiler joins with what is before and behind it."""
+        (beta1, beta2), t = self.betas, self._step
+        size = self.learning_rate / (1.0 - beta1**t)  # ()
+        root = (1.0 - beta2**t).sqrt()  # ()
+        for theta, g, m, v in zip(self.parameters, gradients, self._means, self._squares, strict=True):
+            m.lerp_(g, 1.0 - beta1)
+            v.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
+            theta.sub_(size * m / (v.sqrt() / root + self.eps))
 
 
 def shorten(gradients: Sequence[Tensor], greatest_norm: float) -> None:

@@ -80,3 +80,16 @@ class Learner(Protocol):
             StorageError: the state was made with other sizes or settings.
         """
         ...
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A learner whose update can run as one compiled graph."""
+
+    def compile(self, batch_size: int) -> None:
+        """From now on computes updates from `batch_size` transitions as one compiled graph; changes nothing else.
+
+        Raises:
+            CannotCompile: with the reason; updates go on as before.
+        """
+        ...

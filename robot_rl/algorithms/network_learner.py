@@ -15,6 +15,11 @@ from robot_rl.training.normalizer import Normalizer
 from robot_rl.training.state import State, copy_into
 
 
+def own_tensor(array: np.ndarray) -> Tensor:
+    """A copy, so that matrix products see the same memory alignment in every process and so the same bits."""
+    return torch.from_numpy(array).clone(memory_format=torch.contiguous_format)
+
+
 class NetworkLearner(ABC):
     """Base of the learners; a subclass adds networks, `actor`, `act` and `update`, see `Learner`.
 
@@ -63,8 +68,7 @@ class NetworkLearner(ABC):
 
     def _normalized(self, observation: np.ndarray) -> Tensor:
         if self.normalizer.is_identity:
-            # A copy, so that matrix products see the same memory alignment in every process and so the same bits.
-            return torch.from_numpy(observation).clone(memory_format=torch.contiguous_format)
+            return own_tensor(observation)
         return torch.from_numpy(self.normalizer(observation))
 
     def _named_tensors(self) -> dict[str, Tensor]:

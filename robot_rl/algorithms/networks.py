@@ -24,6 +24,14 @@ def draw_weights(layers: Sequence[nn.Linear], generator: torch.Generator) -> Non
         layer.bias = _uniform(layer.bias.shape, layer.in_features, generator)
 
 
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """layer(x) in float32 under autocast too: a value of 100 in bfloat16 is known to half a unit only."""
+    if not torch.is_autocast_enabled("cpu"):
+        return layer(x)
+    with torch.autocast("cpu", enabled=False):
+        return layer(x.float())
+
+
 class Actor(nn.Module):
     """Maps a normalised observation to the Gaussian under the tanh."""
 
@@ -62,8 +70,8 @@ class Actor(nn.Module):
         """
         x = normalized_observation
         for layer in self.hidden:
-            x = torch.relu(layer(x))
-        mean, log_std = self.head(x).chunk(2, dim=-1)
+            x = torch.relu_(layer(x))  # in place: the layer's own result is needed nowhere else
+        mean, log_std = in_float32(self.head, x).chunk(2, dim=-1)
         return mean, log_std.clamp(self.log_std_min, self.log_std_max)
 
 
@@ -220,8 +228,10 @@ class Critics(nn.Module):
             x = layer(x)
             if self.norms is not None:
                 x = self.norms[index](x)
-            x = torch.relu(x)
-        q = self.head(x).squeeze(-1)
+            x = torch.relu_(x)
+        # One output each: summed here, several times faster than a batched product with a single column, and in float32
+        # under autocast too.
+        q = (x * self.head.weight.mT).sum(dim=-1) + self.head.bias.squeeze(-1)  # (C, B)
         return q if self.unit == 1.0 else self.unit * q
 
 

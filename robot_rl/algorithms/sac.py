@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from robot_rl.algorithms.adam import Adam
+from robot_rl.algorithms.compiled import Update, compile_update
 from robot_rl.algorithms.distributions import sample_with_log_prob
 from robot_rl.algorithms.learner import Batch
-from robot_rl.algorithms.network_learner import NetworkLearner
-from robot_rl.algorithms.networks import Actor, Critics, move_targets, without_gradients
+from robot_rl.algorithms.network_learner import NetworkLearner, own_tensor
+from robot_rl.algorithms.networks import Actor, Critics, move_targets
 from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
 
@@ -47,6 +48,9 @@ class SACSettings:
     """Greatest log standard deviation of the pre-tanh action."""
     layer_norm_critic: bool = False
     """Normalise the hidden layers of the critics; steadier with many updates per step."""
+    precision: str = "float32"
+    """Of the products in the hidden layers: float32, or bfloat16, faster on processors that have instructions for it.
+    Weights, losses and the last layers are float32 with either."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
@@ -61,6 +65,7 @@ class SACSettings:
             initial_temperature=(self.initial_temperature > 0, "positive"),
             hidden_sizes=(len(self.hidden_sizes) > 0 and all(s > 0 for s in self.hidden_sizes), "positive widths"),
             log_std_min=(self.log_std_min < self.log_std_max, f"below log_std_max ({self.log_std_max})"),
+            precision=(self.precision in ("float32", "bfloat16"), "float32 or bfloat16"),
         )
 
 
@@ -154,6 +159,8 @@ class SAC(NetworkLearner):
         self._actor_adam = Adam(dict(self.actor.named_parameters()), settings.actor_learning_rate)
         self._critic_adam = Adam(dict(self.critics.named_parameters()), settings.critic_learning_rate)
         self._temperature_adam = Adam({"log_alpha": self.log_alpha}, settings.temperature_learning_rate)
+        self._compiled: Update | None = None
+        self._compiled_for = 0
 
     @property
     def alpha(self) -> float:
@@ -171,26 +178,63 @@ class SAC(NetworkLearner):
 
     def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
         """One step of Adam on the critics, the actor and the temperature, then on the target critics."""
-        observation = self._normalized(batch.observation)  # (B, O)
-        next_observation = self._normalized(batch.next_observation)  # (B, O)
-        action = torch.from_numpy(batch.action)  # (B, A)
-        reward = torch.from_numpy(batch.reward)  # (B,)
-        terminated = torch.from_numpy(batch.terminated)  # (B,)
-        noise = torch.randn(2, *action.shape, generator=self._generator)  # (2, B, A)
+        size = len(batch.reward)
+        inputs = (
+            self._normalized(batch.observation),  # (B, O)
+            own_tensor(batch.action),  # (B, A)
+            own_tensor(batch.reward),  # (B,)
+            self._normalized(batch.next_observation),  # (B, O)
+            own_tensor(batch.terminated),  # (B,)
+            torch.randn(2, size, self.action_size, generator=self._generator),  # (2, B, A)
+        )
+        if self._compiled is not None and size == self._compiled_for:
+            found = self._compiled(*inputs, True)
+        else:
+            found = self._step(*inputs, metrics)
+        return {name: value.item() for name, value in found.items()} if metrics else {}
+
+    def compile(self, batch_size: int) -> None:
+        """From now on computes updates from `batch_size` transitions as one compiled graph; changes nothing else.
+
+        Raises:
+            CannotCompile: with the reason; updates go on as before.
+        """
+        before = self.state()
+        rows, size = (batch_size, self.observation_size), (batch_size, self.action_size)
+        shapes = (rows, size, (batch_size,), rows, (batch_size,), (2, *size))
+        try:
+            self._compiled = compile_update(self._step, [*map(torch.zeros, shapes), True])
+            self._compiled_for = batch_size
+        finally:
+            self.load_state(before)
+
+    def _step(
+        self,
+        observation: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        next_observation: Tensor,
+        terminated: Tensor,
+        noise: Tensor,
+        metrics: bool,
+    ) -> dict[str, Tensor]:
+        """The update as a function of tensors, as it stands or compiled; the shapes are in `update`."""
+        half = torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16")
         alpha = self.log_alpha.detach().exp()  # ()
 
-        with torch.no_grad():
+        with torch.no_grad(), half:
             next_mean, next_log_std = self.actor(next_observation)
             next_action, next_log_prob = sample_with_log_prob(next_mean, next_log_std, noise[0])  # (B, A), (B,)
             next_q = self.target_critics(next_observation, next_action)  # (2, B)
             y = critic_target(reward, terminated, next_q, next_log_prob, alpha, self.settings.discount)  # (B,)
-        q = self.critics(observation, action)  # (2, B)
+        with half:
+            q = self.critics(observation, action)  # (2, B)
         loss_q = critic_loss(q, y)
         self._critic_adam.minimize(loss_q)
 
-        mean, log_std = self.actor(observation)
-        new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
-        with without_gradients(self._critic_parameters):
+        with half:
+            mean, log_std = self.actor(observation)
+            new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
             new_q = self.critics(observation, new_action)  # (2, B)
         loss_pi = actor_loss(log_prob, new_q, alpha)
         self._actor_adam.minimize(loss_pi)
@@ -204,13 +248,13 @@ class SAC(NetworkLearner):
         if not metrics:
             return {}
         return {
-            "critic_loss": loss_q.item(),
-            "actor_loss": loss_pi.item(),
-            "temperature_loss": loss_alpha.item(),
-            "alpha": self.alpha,
-            "entropy": -log_prob.mean().item(),
-            "q": q.mean().item(),
-            "q_gap": (q[0] - q[1]).abs().mean().item(),
+            "critic_loss": loss_q.detach(),
+            "actor_loss": loss_pi.detach(),
+            "temperature_loss": loss_alpha.detach(),
+            "alpha": self.log_alpha.detach().exp(),
+            "entropy": -log_prob.detach().mean(),
+            "q": q.detach().mean(),
+            "q_gap": (q[0] - q[1]).detach().abs().mean(),
         }
 
     def _modules(self) -> dict[str, nn.Module]:

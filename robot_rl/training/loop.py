@@ -66,6 +66,9 @@ class TrainerSettings:
     """Of the environments, of the random actions and of the replay."""
     threads: int = 0
     """Threads that torch computes with; 0 leaves torch's own choice."""
+    compile: str = "auto"
+    """Whether the learner's update runs as compiled C++: always, never, or auto, where it can and the run is so long
+    that it pays for the minute that compiling takes, once per machine. Of learners with a compiled update: sac."""
     episode_seconds: float | None = None
     """s, of a training episode on a robot; evaluation and, by default, training take the task's own limit. Short ones
     show the learner more of the starts."""
@@ -92,6 +95,8 @@ class TrainerSettings:
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise ConfigurationError(f"trainer: {name} must be at least {bound}, got {getattr(self, name)}")
+        if self.compile not in ("auto", "always", "never"):
+            raise ConfigurationError(f"trainer: compile must be auto, always or never, got {self.compile!r}")
         if self.episode_seconds is not None and not self.episode_seconds > 0:
             raise ConfigurationError(f"trainer: episode_seconds must be positive, got {self.episode_seconds}")
 

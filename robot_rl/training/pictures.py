@@ -28,6 +28,11 @@ class Pictures:
         self._after: dict[int, Picture] = {}  # by number, of transitions without a successor
         self._newest: dict[int, int] = {}  # number of the newest transition by environment
 
+    @property
+    def memory(self) -> int:
+        """Bytes once it is full, but for the last pictures of episodes."""
+        return self._before.nbytes + self._successor.nbytes
+
     def add(self, first: int, before: Picture, after: Picture, environment: NDArray[np.integer]) -> None:
         """Adds transitions in order.
 

@@ -12,6 +12,7 @@ import numpy as np
 from robot_rl.algorithms.learner import Batch
 from robot_rl.errors import ConfigurationError, InvalidInput, StorageError
 from robot_rl.training.files import read_checked, replace_file, sha256, storing
+from robot_rl.training.linked_rows import LinkedRows
 from robot_rl.training.pictures import Pictures
 from robot_rl.training.state import State
 
@@ -19,10 +20,10 @@ from robot_rl.training.state import State
 class Replay:
     """The last `capacity` transitions, sampled uniformly with replacement.
 
-    A transition is one row [observation, action, reward, next_observation, terminated] of one float32 matrix, so a
-    batch is one gather. The values of the reward's terms can stand behind it, so that the transition can be learnt from
-    for another weighting of the same terms. The next observation is stored, not looked up in the next row: the row
-    after the last one of an episode is another episode's, and with several environments the rows interleave.
+    A transition is one row [observation, action, reward, next_observation, terminated] of float32 numbers, of which the
+    next observation is held as the observation of another row wherever there is such a row (`LinkedRows`). The values
+    of the reward's terms can stand behind it, so that the transition can be learnt from for another weighting of the
+    same terms.
 
     Whether an episode was truncated is not stored: a time limit does not change a transition.
 
@@ -78,7 +79,8 @@ class Replay:
             "terminated": slice(ends[3], ends[4]),
             "values": slice(ends[4], ends[5]),
         }
-        self._rows = np.empty((capacity, int(ends[-1])), dtype=np.float32)  # (capacity, 2 O + A + 2 + T)
+        columns = (self._columns["observation"], self._columns["next_observation"])
+        self._rows = LinkedRows(capacity, int(ends[-1]), *columns)  # (capacity, 2 O + A + 2 + T)
         self._total = 0
         self._generator = np.random.Generator(np.random.PCG64(seed))
         self._segments: list[dict[str, Any]] = []
@@ -86,6 +88,11 @@ class Replay:
     def __len__(self) -> int:
         """Number of transitions held."""
         return min(self._total, self.capacity)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory when it is full."""
+        return self._rows.memory + (0 if self._pictures is None else self._pictures.memory)
 
     @property
     def total(self) -> int:
@@ -119,7 +126,7 @@ class Replay:
         count = len(reward)
         if count > self.capacity:
             raise InvalidInput(f"replay: {count} transitions at once do not fit its capacity of {self.capacity}")
-        rows = np.empty((count, self._rows.shape[1]), dtype=np.float32)
+        rows = np.empty((count, self._rows.width), dtype=np.float32)
         before = after = np.zeros((count, 0), dtype=np.uint8)
         if self._pixels is not None:
             before, after = (part[:, self._pixels].astype(np.uint8) for part in (observation, next_observation))
@@ -139,10 +146,7 @@ class Replay:
         self._place(rows)
 
     def _place(self, rows: np.ndarray) -> None:
-        start = self._total % self.capacity
-        first = min(len(rows), self.capacity - start)
-        self._rows[start : start + first] = rows[:first]
-        self._rows[: len(rows) - first] = rows[first:]
+        self._rows.write(self._total % self.capacity, rows)
         self._total += len(rows)
 
     def _refuse(self, rows: np.ndarray) -> None:
@@ -170,7 +174,7 @@ class Replay:
         if self._total == 0:
             raise InvalidInput("replay: it is empty, add transitions before sampling")
         indices = self._generator.integers(0, len(self), size=batch_size)
-        rows = self._rows.take(indices, axis=0)  # (B, 2 O + A + 2 + T)
+        rows = self._rows.take(indices)  # (B, 2 O + A + 2 + T)
         parts = {name: rows[:, columns] for name, columns in self._columns.items()}
         values = parts.pop("values")
         parts["reward"] = parts["reward"][:, 0] if weights is None else values @ np.asarray(weights, dtype=np.float32)
@@ -185,7 +189,7 @@ class Replay:
         return Batch(**parts)
 
     def _span(self, start: int, stop: int) -> np.ndarray:
-        return self._rows.take(np.arange(start, stop) % self.capacity, axis=0)
+        return self._rows.take(np.arange(start, stop) % self.capacity)
 
     def save_to(self, folder: Path) -> State:
         """Writes the transitions that are not on the disk yet and returns the reference a checkpoint keeps.
@@ -243,7 +247,7 @@ class Replay:
             path = folder / segment["file"]
             found = np.load(io.BytesIO(read_checked(path, segment["bytes"], segment["sha256"])), allow_pickle=False)
             rows = found if self._pictures is None else found["rows"]
-            if rows.shape != (segment["stop"] - segment["start"], self._rows.shape[1]) or rows.dtype != np.float32:
+            if rows.shape != (segment["stop"] - segment["start"], self._rows.width) or rows.dtype != np.float32:
                 raise StorageError(f"{path} is damaged: it holds {rows.dtype} {rows.shape}")
             if segment["start"] > self._total:
                 raise StorageError(f"replay: transitions {self._total} to {segment['start']} are in no segment")

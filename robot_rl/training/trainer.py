@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from robot_rl.algorithms.learner import Learner
+from robot_rl.algorithms.compiled import CannotCompile, has_bfloat16
+from robot_rl.algorithms.learner import Compilable, Learner
 from robot_rl.algorithms.on_policy import OnPolicy
+from robot_rl.errors import ConfigurationError
 from robot_rl.training.checkpoint import checkpoints, load_values
 from robot_rl.training.collector import Collector, Environment, Source
 from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
@@ -19,6 +23,9 @@ from robot_rl.training.run import Run
 from robot_rl.training.state import State
 
 __all__ = ["Trainer", "TrainerSettings", "TrainingResult", "train"]
+
+COMPILE_FROM = 40_000
+"""Updates of a run from which on `compile: auto` compiles: about when it has saved what it costs."""
 
 
 def train(
@@ -73,6 +80,43 @@ class Trainer(TrainingLoop):
         pixels = slice(parts.state, parts.seen) if parts is not None and parts.camera else None
         self.replay = Replay(settings.replay_capacity, *sizes, seed=int(replay_seed), terms=terms, pixels=pixels)
         self._actions = np.random.Generator(np.random.PCG64(int(action_seed)))
+        self._compiled: bool | None = None
+
+    def _resume(self) -> int:
+        metrics_size = super()._resume()
+        precision = getattr(getattr(self.learner, "settings", None), "precision", "float32")
+        if precision == "bfloat16" and not has_bfloat16():
+            print("this processor has no instructions for bfloat16: float32 is many times faster", file=sys.stderr)
+        if self._compiled is None:
+            planned = (self.settings.total_steps - self.settings.start_steps) * self.settings.updates_per_step
+            self._compiled = {"always": True, "never": False}.get(self.settings.compile, planned >= COMPILE_FROM)
+        if self._compiled:
+            self._compiled = self._compile()
+        return metrics_size
+
+    def _compile(self) -> bool:
+        """Compiles the learner's update; whether it is compiled now.
+
+        Raises:
+            ConfigurationError: it cannot be, and `compile` is always.
+        """
+        always = self.settings.compile == "always"
+        if not isinstance(self.learner, Compilable):
+            if always:
+                name = type(self.learner).__name__
+                raise ConfigurationError(f"trainer: compile is always, but {name} has no compiled update; only sac has")
+            return False
+        print("compiling the update: about a minute the first time, seconds later", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        try:
+            self.learner.compile(self.settings.batch_size)
+        except CannotCompile as error:
+            if always:
+                raise ConfigurationError(f"trainer: compile is always, but the update cannot be: {error}") from error
+            print(f"training without a compiled update, which is slower: {error}", file=sys.stderr, flush=True)
+            return False
+        print(f"compiled in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        return True
 
     def _collect(self) -> None:
         """One step of every environment into the replay."""
@@ -118,11 +162,15 @@ class Trainer(TrainingLoop):
         return {"replay": self.replay.save_to(self.run.replay)}
 
     def _own_values(self) -> dict[str, Any]:
-        return {"actions": self._actions.bit_generator.state}
+        return {"actions": self._actions.bit_generator.state, "compiled": self._compiled}
 
     def _load_experience(self, saved: State) -> None:
         assert self.run is not None
-        self._actions.bit_generator.state = saved.part("trainer").values["actions"]
+        own = saved.part("trainer").values
+        self._actions.bit_generator.state = own["actions"]
+        if self.settings.compile == "auto":
+            # The last bits of compiled updates differ; a run goes on as it began, however many steps it has now.
+            self._compiled = own.get("compiled", False)
         self.replay.load_from(self.run.replay, saved.part("replay"))
 
     def _write_checkpoint(self, log: MetricsLog) -> None:

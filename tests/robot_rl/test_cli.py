@@ -595,3 +595,14 @@ def test_what_needs_a_robot_refuses_a_run_without_one(suite_run, capsys):
         code, line = failed(capsys, *arguments)
         assert code == 2
         assert word in line
+
+
+def test_bench_measures_learning_simulation_policy_and_memory(capsys):
+    found = printed_json(capsys, "bench", "--seconds", "0.2", "--threads", "1")
+    updates, steps = found["updates"], found["steps"]
+    for rates in (updates["eager"], updates["bound"], steps["one_robot"], steps["many_robots"]):
+        assert 0 < rates["slowest"] <= rates["median"] <= rates["fastest"]
+    assert 0 < found["policy"]["p50_us"] <= found["policy"]["p99_us"]
+    # Of 90 observations and 12 actions: a row holds 104 numbers and one link.
+    assert found["replay"]["megabytes"] == pytest.approx(420, abs=5)
+    assert found["machine"]["cores"] >= 1
