@@ -194,7 +194,8 @@ def read_motion_log(path: str | Path, spec: RobotSpec, base: str | None = None) 
     """
     where = str(path)
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # A damaged archive is left open by NumPy, so it never gets the file itself.
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as content:
             arrays = {name: np.array(content[name]) for name in content.files}
     except (OSError, ValueError, EOFError, AttributeError, BadZipFile) as error:
         raise ConfigurationError(f"cannot read motion log {where}: {' '.join(map(str, error.args))}") from error

@@ -149,6 +149,9 @@ def identify(
     for log in logs:
         _check_motion(log, spec)
     wanted = tuple(kinds) if kinds else tuple(name for name, kind in KINDS.items() if kind.by_default)
+    if not kinds and any(log.effort is None for log in logs if log.base == "held"):
+        # Without torques a gain acts like damping, inertia and delay together; it is what the controller was told.
+        wanted = tuple(kind for kind in wanted if kind != "gains")
     stages: list[_Stage] = []
     known: dict[str, float] = {}
     taken: set[str] = set()
@@ -436,8 +439,7 @@ class _Stage:
         # What is not known, and what was found before, is not exact: d x / d y = H_xx^-1 H_xy.
         active = {parameter.name for parameter in self._active}
         unknown = [parameter for parameter in self.parameters if parameter.name not in active] + self._doubted
-        spread = np.diag(np.full(len(unknown), _DOUBT**2))
-        self._widen(fit, unknown, spread)
+        self._widen(fit, unknown, _doubt(unknown, self.spec))
         if before is not None and before._active:
             self._widen(fit, before._active, before._covariance)
 
@@ -454,6 +456,13 @@ class _Stage:
             cross += np.einsum("ptc,qtc->pq", slope / sigma, theirs / sigma, optimize=True)
         follows = inverse_of(fit.information) @ cross
         self._covariance = self._covariance + follows @ spread @ follows.T
+
+
+def _doubt(unknown: Sequence[Parameter], spec: RobotSpec) -> Array:
+    """Covariance of numbers that no log tells, in their scales: half of it common to all joints, of one make."""
+    kinds = [p.name if p.joint is None else p.name.removesuffix(spec.joint_names[p.joint]) for p in unknown]
+    same = np.array([[one == other for other in kinds] for one in kinds], dtype=np.float64).reshape(len(kinds), len(kinds))
+    return _DOUBT**2 * 0.5 * (np.eye(len(kinds)) + same)
 
 
 def _spread(residuals: Residuals, floors: Sequence[Array]) -> float:

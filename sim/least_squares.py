@@ -134,7 +134,8 @@ def covariance(fit: Fit, windows: Sequence[int]) -> Array:
     long_run = np.zeros_like(inverse)
     for residual, slope, sigma, window in zip(fit.residuals, fit.slopes, fit.deviations, windows, strict=True):
         scores = np.einsum("ptc,tc->tp", slope / sigma, residual / sigma, optimize=True)  # (T, P)
-        long_run += long_run_covariance(scores, window)
+        # A fit takes from the sums over windows what it could fit: of T samples about one window's worth.
+        long_run += long_run_covariance(scores, window) * len(scores) / max(1, len(scores) - window)
     found = inverse @ long_run @ inverse
     widened = np.sqrt(np.maximum(1.0, np.diag(inverse) / np.maximum(np.diag(found), 1e-300)))
     return found * np.outer(widened, widened)
