@@ -141,13 +141,14 @@ class _Copy:
         self._reader = MujocoReader(self._model, spec)
         self._varied = VariedCopy(terms, self._model, self._data, self._reader)
         self._dofs, self._feet = terms.parts.driven, terms.parts.feet
+        self._floating = spec.base == "floating" and len(self._feet) > 0
 
     def run(self, values: Array, position: Array, controls: Array) -> Array:
         """Positions, velocities and efforts after each step, (steps + 1, 3 n); the first row is the start."""
         data, qpos, driven = self._data, self._reader.joint_qpos, self._dofs
         self._varied.apply(values)
         place_at_start(self._model, data, self._reader, Start(position), controls[0])
-        if len(self._feet):
+        if self._floating:
             self._stand()
         n = len(position)
         path = np.zeros((len(controls) + 1, 3 * n))
@@ -165,9 +166,8 @@ class _Copy:
         model, data, base = self._model, self._data, self._reader.base_qpos
         for _ in range(2):
             feet = data.geom_xpos[self._feet]
-            middle = feet.mean(0)
-            normal = np.linalg.svd(feet - middle)[2][2]
-            normal *= np.sign(normal[2])
+            normal = np.linalg.svd(feet - feet.mean(0))[2][2] if len(feet) > 2 else np.array([0.0, 0.0, 1.0])
+            normal = normal * np.copysign(1.0, normal[2])
             # The rotation that takes the normal to the vertical: q = (1 + n . z, n x z), normalised.
             turn = np.array([1.0 + normal[2], normal[1], -normal[0], 0.0])
             orientation = np.zeros(4)
