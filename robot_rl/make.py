@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hardware.twin import Twin
     from robot_rl.algorithms.learner import Learner
     from robot_rl.env import RobotEnv, RobotVectorEnv
-    from sim.identification import Identification
+    from sim.identified import Identification
     from sim.randomization import Randomization
     from sim.suite import SuiteEnv
 

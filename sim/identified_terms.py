@@ -9,8 +9,8 @@ import yaml
 
 from robot_rl.spec import RobotSpec
 from sim.distributions import read_distribution
-from sim.identification import Found, Identification
 from sim.identification_parameters import OBSERVATION_DELAY
+from sim.identified import Found, Identification
 from sim.randomization import Randomization
 
 _CUT = 3.0

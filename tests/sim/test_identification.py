@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_commands_reach_a_replay_as_they_reach_a_randomised_robot():
         for sent, command in zip(log.sent, log.command, strict=True):
             channel.send(command, sent + delay)
         edges = replay._edges
-        wanted = [channel.over(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        wanted = [channel.over(a, b) for a, b in pairwise(edges)]
         np.testing.assert_allclose(replay.controls(delay), wanted, atol=1e-9)
 
 
