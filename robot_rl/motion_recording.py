@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,24 +13,20 @@ from robot_rl.timing import TimingLog
 
 Array = NDArray[np.floating]
 
-Tick = Callable[[Array, float], None]
-"""Told the command that is sent now, (n,), and the stamp of the reading before it, s."""
-
-
 def record_motion(
-    robot: Robot, commands: Array, base: str, rng: np.random.Generator, on_tick: Tick | None = None
+    robot: Robot, commands: Array, base: str, rng: np.random.Generator, lock_step: bool = False
 ) -> MotionLog:
     """Brings a robot to the first command, then sends them all, one a control tick.
 
     In simulation the moments are those of the control ticks. Over ROS a command is sent when the reading before it
-    arrives; its moment is the stamp of that reading and, where the clocks are one, its age.
+    is taken: at the stamp of that reading and, as far as it is known, its age.
 
     Args:
         robot: simulated or real.
         commands: (K, n), rad.
         base: how the robot is; see `robot_rl.motion_log.BASES`.
         rng: of the noise of a simulated robot.
-        on_tick: for who records as well.
+        lock_step: whether the other side is a simulator that waits for each command, so that no reading has an age.
 
     Returns:
         The log.
@@ -47,8 +41,6 @@ def record_motion(
     told: list[Array] = []
     for wanted in commands:
         applied, failed = supervisor.limit(wanted, in_force)
-        if on_tick is not None:
-            on_tick(applied, float(state.stamp))
         state = robot.step(JointCommand(applied))
         readings.append(state)
         told.append(applied)
@@ -60,7 +52,7 @@ def record_motion(
             raise RobotFault(f"robot {spec.name!r} was stopped after {len(told) * spec.control_dt:.1f} s: {reasons}")
         in_force = applied
     stamps = np.array([float(reading.stamp) for reading in readings])
-    sent, age = _moments(robot, stamps)
+    sent, age = _moments(robot, stamps, lock_step)
     fresh = np.concatenate([[True], np.diff(stamps) > 1e-9])  # a reading that was lost leaves the one before
     kept = [reading for reading, new in zip(readings, fresh, strict=True) if new]
     has_effort = kept[0].joint_effort is not None
@@ -79,12 +71,14 @@ def record_motion(
     )
 
 
-def _moments(robot: Robot, stamps: Array) -> tuple[Array, tuple[float, float] | None]:
+def _moments(robot: Robot, stamps: Array, lock_step: bool) -> tuple[Array, tuple[float, float] | None]:
     """When each command was sent, (K,), s, and mean and deviation of the readings' ages, of (K + 1,) stamps."""
     if not isinstance(robot, Punctual):
         ticks = robot.spec.control_dt * np.arange(len(stamps))
         ages = (ticks - stamps)[1:]
         return ticks[:-1], (float(max(0.0, ages.mean())), float(ages.std()))
+    if lock_step:
+        return stamps[:-1], (0.0, 0.0)
     timing = getattr(robot, "timing", None)
     ages = timing.column("state_age")[-len(stamps) + 1 :] if isinstance(timing, TimingLog) else np.zeros(0)
     if len(ages) == len(stamps) - 1 and np.isfinite(ages).all() and 0.0 <= np.median(ages) < 1.0:

@@ -86,6 +86,7 @@ class Stage:
         self._reasons: dict[str, str] = {}
         self._active: list[Parameter] = []
         self._covariance: Array = np.zeros((0, 0))
+        self._own: Array = np.zeros(0)  # variances, were all that is not sought known exactly
         self._at_bound: set[str] = set()
 
     def run(self, before: Stage | None) -> None:
@@ -123,8 +124,10 @@ class Stage:
             if deviation > LIMIT * one.scale:
                 others = [*self._reasons, *(parameter.name for parameter in self._doubted)]
                 rest = f" and {len(others) - 3} more" if len(others) > 3 else ""
-                less = f"; it depends on what is not identified: {', '.join(others[:3])}{rest}" if others else ""
-                reason = f"known to {deviation:.2g} {one.unit} only{less}"
+                why = f"it depends on what is not identified: {', '.join(others[:3])}{rest}"
+                if self._own[index[one.name]] > LIMIT**2:
+                    why = "too little motion"
+                reason = f"{why}: known to {deviation:.2g} {one.unit} only"
             if reason:
                 rows.append(Found(one.name, one.unit, one.nominal, np.nan, np.nan, np.nan, np.nan, reason))
                 continue
@@ -159,6 +162,7 @@ class Stage:
         self._at_bound = {p.name for p, low in zip(self._active, fit.at_bound, strict=True) if low}
         windows = [round(_WINDOW / float(np.median(np.diff(replay.time)))) for replay in self._replays]
         self._covariance = covariance(fit, windows)
+        self._own = np.diag(self._covariance).copy()
         # What is not known, and what was found before, is not exact: d x / d y = H_xx^-1 H_xy.
         active = {parameter.name for parameter in self._active}
         unknown = [parameter for parameter in self.parameters if parameter.name not in active] + self._doubted

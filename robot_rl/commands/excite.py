@@ -41,9 +41,9 @@ def run(arguments: Sequence[str]) -> int:
     robot = excited_robot(spec, base, values.on, values.randomize, ros)
     try:
         say(f"{spec.name}, {base}: {len(commands) * spec.control_dt:.0f} s")
-        log = record_motion(robot, commands, base, np.random.default_rng(values.seed))
-        robot.stop()
+        log = record_motion(robot, commands, base, np.random.default_rng(values.seed), values.lock_step)
     finally:
+        robot.stop()
         robot.close()
     path = Path(values.out)
     path.parent.mkdir(parents=True, exist_ok=True)

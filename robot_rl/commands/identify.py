@@ -18,6 +18,8 @@ from robot_rl.training.files import replace_file, to_json
 
 _SLACK = 1.02
 """By how much held-out motion may be simulated worse than with the robot's file; below the spread of noise."""
+_LOST = 0.05
+"""rad beyond the sensor's noise, RMS, from which the simulation does not follow the log at all."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -74,7 +76,13 @@ def report(found: Any) -> str:
 
 def _failures(found: Any, asked: Sequence[str] | None) -> list[str]:
     """What makes the exit code 4."""
+    lost = [one for one in found.validation if one.sensor == "joint_position" and one.after > _LOST + one.noise]
     failures = [
+        f"the simulation does not follow {Path(one.source).name}, by {one.after:.2g} rad RMS: does the robot walk, or "
+        "touch something? Logs are of a robot that is held, or that keeps its feet where they are"
+        for one in lost
+    ]
+    failures += [
         f"{one.name} was asked for and is not identified: {one.reason}"
         for one in found.found
         if asked and not one.identified
