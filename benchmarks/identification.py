@@ -4,6 +4,7 @@ Each draw is a robot of its own: friction, damping, armature, gains of every joi
 It is moved while it is held and while it stands, with its sensors' noise, and identified from the two logs alone.
 
     python benchmarks/identification.py --robot go2 --draws 10
+    python benchmarks/identification.py --draws 10 --effort-noise 0.5    # torques with noise; the file has none
     python benchmarks/identification.py --draws 10 --without-effort      # as for a robot that measures no torques
     python benchmarks/identification.py --draws 1 --retrain 300000       # and what a policy gains by it
 
@@ -88,9 +89,9 @@ def truth(terms: Mapping[str, Any]) -> dict[str, float]:
 
 
 def trial(
-    spec: RobotSpec, seed: int, seconds: float, effort: bool, threads: int
+    spec: RobotSpec, seed: int, seconds: float, effort: bool, noise: float, threads: int
 ) -> tuple[dict[str, Any], IdentifiedRobot]:
-    """One hidden robot, moved and identified: its terms, and what was found."""
+    """One hidden robot, moved and identified: its terms, and what was found; `noise` in N m is added to its efforts."""
     rng = np.random.default_rng(seed)
     terms = hidden(spec, rng, gains=effort)
     logs = []
@@ -98,7 +99,8 @@ def trial(
         of_base = {k: v for k, v in terms.items() if base == "standing" or k not in ("payload", "center_of_mass")}
         robot = excited_robot(spec, base, randomize=of_base)
         log = record_motion(robot, excitation(spec, base, seconds, seed=seed), base, rng)
-        logs.append(replace(log, source=base, effort=log.effort if effort else None))
+        measured = log.effort + noise * rng.standard_normal(log.effort.shape) if effort else None
+        logs.append(replace(log, source=base, effort=measured))
     return terms, identify_robot(spec, logs, threads=threads)
 
 
@@ -157,12 +159,12 @@ def retrain(spec: RobotSpec, terms: Mapping[str, Any], found: IdentifiedRobot, s
     lines = []
     for label, flags in (("robot file", []), ("identified", ["--randomize", str(folder / "identified.yaml")])):
         run = folder / label.replace(" ", "_")
-        command = ["train", "walk", "--robot", spec.source or spec.name, "--trainer.total_steps", str(steps), "--out"]
+        command = ["train", "walk", "--robot", spec.source or spec.name, "--steps", str(steps), "--out"]
         _robot_rl(*command, str(run), *flags)
         for where in ([], ["--randomize", str(folder / "hidden.yaml")]):
             told = json.loads(_robot_rl("evaluate", str(run), "--json", *where))
             on = "hidden robot" if where else "robot file"
-            lines.append(f"  trained on {label:<11} return on {on:<12} {told['return']['mean']:.1f}")
+            lines.append(f"  trained on {label:<11} return on {on:<12} {told['return']:.1f}")
     return lines
 
 
@@ -181,6 +183,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each of the two motions")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--without-effort", action="store_true", help="the joints' torques are not measured")
+    parser.add_argument("--effort-noise", type=float, default=0.0, help="standard deviation, N m, beyond the file's")
     parser.add_argument("--retrain", type=int, metavar="STEPS", help="train with and without what the first draw tells")
     parser.add_argument("--out", default="runs/identification", help="of --retrain")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
@@ -192,7 +195,7 @@ def main() -> None:
     lines: list[str] = []
     for draw in range(given.draws):
         began = time.process_time()
-        terms, found = trial(spec, given.seed + draw, given.seconds, effort, given.threads)
+        terms, found = trial(spec, given.seed + draw, given.seconds, effort, given.effort_noise, given.threads)
         new = rows_of(terms, found)
         rows += [{"draw": draw, **row} for row in new]
         validation += [{"draw": draw, **vars(one)} for one in found.identification.validation]
@@ -205,7 +208,7 @@ def main() -> None:
     if given.json:
         print(json.dumps({"kinds": table, "rows": rows, "validation": validation, "retrain": lines}, indent=1))
         return
-    read = "read" if effort else "not read"
+    read = f"read with {given.effort_noise:g} N m of noise" if effort else "not read"
     print(f"{spec.name}, {given.draws} draws, {given.seconds:g} s of each motion, efforts {read}")
     print(f"  {'':<24} {'found':>9} {'rms':>8} {'worst':>8} {'asked':>8} {'within':>7} {'coverage of 95 %':>17}")
     for row in table:
