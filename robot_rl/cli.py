@@ -27,6 +27,8 @@ COMMANDS = {
     "twin": "simulate a robot behind its ROS topics",
     "record": "record a robot's ROS topics into a bag",
     "transitions": "turn recorded episodes into transitions to learn from",
+    "excite": "move a robot so that its motion shows what it is made of, and record that",
+    "identify": "identify a robot's simulation from logs of its motion, with uncertainty",
     "actuator": "learn a robot's motors from logs of its joints",
     "doctor": "check a robot's names, signs, units, rates and limits over ROS 2",
     "bench": "measure how fast this machine learns, simulates and acts",

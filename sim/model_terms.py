@@ -55,7 +55,7 @@ def center_of_mass(section: Section, parts: Parts) -> Bound:
     _refuse_lone(parts, bodies, section)
     key = one_of(section, "share", "meters")
     names = [f"{parts.body_name(body)}.{axis}" for body in bodies for axis in _AXES]
-    shift, labels = draws(section, key, names, True)
+    shift, labels = draws(section, key, names, True, 0.0)
     unit = np.repeat(_radius_of_gyration(parts.model, bodies), 3) if key == "share" else 1.0
 
     def draw(rng: np.random.Generator) -> Array:
@@ -162,18 +162,19 @@ def damping_ratio(coefficient: float) -> float:
 
 
 def _joint_term(section: Section, parts: Parts, field: str, what: str) -> Bound:
-    """`ratio` of a number of each joint, or something to `add` to it."""
+    """`ratio` of a number of each joint, something to `add` to it, or its `value` whatever the model has."""
     dofs = chosen_joints(section, parts, parts.joints)
-    key = one_of(section, "ratio", "add")
+    key = one_of(section, "ratio", "add", "value")
     if key == "ratio":
         dofs = dofs[getattr(parts.model, field)[dofs] > 0.0]
         if not dofs.size:
             raise NoPart(f"no joint of robot {parts.spec.name!r} has any {what} to scale; use `add`")
-    draw, labels = draws(section, key, [parts.dof_name(d) for d in dofs], True, at_least=0.0)
+    nominal = {"ratio": 1.0, "add": 0.0, "value": getattr(parts.model, field)[dofs].tolist()}[key]
+    draw, labels = draws(section, key, [parts.dof_name(d) for d in dofs], True, nominal, at_least=0.0)
 
     def apply(copy: VariedCopy, values: Array) -> None:
         array = copy.fields[field]
-        array[dofs] = array[dofs] * values if key == "ratio" else array[dofs] + values
+        array[dofs] = {"ratio": array[dofs] * values, "add": array[dofs] + values, "value": values}[key]
 
     return Bound(labels, draw, apply, (field,), inertial=field == "dof_armature")
 
@@ -196,8 +197,8 @@ def armature(section: Section, parts: Parts) -> Bound:
 def gains(section: Section, parts: Parts) -> Bound:
     """Ratios of the joint controllers' gains kp and kd, of each joint."""
     names = parts.spec.joint_names
-    kp, _ = draws(section, "kp", [f"kp.{name}" for name in names], True, above=0.0)
-    kd, _ = draws(section, "kd", [f"kd.{name}" for name in names], True, at_least=0.0)
+    kp, _ = draws(section, "kp", names, True, above=0.0)
+    kd, _ = draws(section, "kd", names, True, at_least=0.0)
     count = len(names)
     labels = tuple(f"{gain}.{name}" for gain in ("kp", "kd") for name in names) if kp.each else ("kp", "kd")
 

@@ -7,12 +7,13 @@ file brings are replaced. So a file made for another tool serves unchanged.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
 
 from robot_rl.errors import ConfigurationError, UnknownName
-from robot_rl.spec import RobotSpec
+from robot_rl.spec import FLOATING_ONLY, RobotSpec
 from sim.height_field import add_field
 
 _CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
@@ -47,6 +48,8 @@ def compile_model(spec: RobotSpec, terrain: bool = False) -> mujoco.MjModel:
     if spec.base == "floating":
         _add_free_joint(edit, spec)
         _add_floor(edit)
+    else:
+        _hold_base(edit, spec)
     if terrain:
         add_field(edit)
     _add_actuators(edit, spec)
@@ -76,6 +79,22 @@ def held_model(spec: RobotSpec, timestep: float) -> mujoco.MjModel:
     model.jnt_limited[:] = 0
     model.dof_frictionloss[:] = 0.0
     return model
+
+
+def held_spec(spec: RobotSpec) -> RobotSpec:
+    """The robot held by its base, its legs in the air; a robot whose base is fixed as it is."""
+    if spec.base == "fixed":
+        return spec
+    sensors = {name: noise for name, noise in spec.sensors.items() if name not in (*FLOATING_ONLY, "contacts")}
+    return replace(
+        spec,
+        base="fixed",
+        feet=(),
+        legs=None,
+        sensors=sensors,
+        simulation=replace(spec.simulation, foot_geoms=(), truth=()),
+        safety=replace(spec.safety, tilt="off", height="off", workspace="off"),
+    )
 
 
 def model_path(spec: RobotSpec) -> Path:
@@ -150,6 +169,13 @@ def _add_free_joint(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
     base = edit.body(spec.simulation.base_body)
     if not any(joint.type == mujoco.mjtJoint.mjJNT_FREE for joint in base.joints):
         base.add_freejoint(name="root")
+
+
+def _hold_base(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
+    """Takes the free joint from the base of a robot that is said to be fixed."""
+    base = edit.body(spec.simulation.base_body)
+    for joint in [j for j in base.joints if j.type == mujoco.mjtJoint.mjJNT_FREE] if base is not None else ():
+        edit.delete(joint)
 
 
 def _add_floor(edit: mujoco.MjSpec) -> None:

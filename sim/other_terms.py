@@ -86,7 +86,7 @@ def battery(section: Section, parts: Parts) -> Bound:
 
 def encoder_offset(section: Section, parts: Parts) -> Bound:
     """What a joint's encoder reads too much, rad; the joint's controller believes it too."""
-    draw, labels = draws(section, "angle", parts.spec.joint_names, True)
+    draw, labels = draws(section, "angle", parts.spec.joint_names, True, 0.0)
 
     def apply(copy: VariedCopy, values: Array) -> None:
         copy.encoder_offset = np.broadcast_to(values, (parts.spec.joints,)).copy()

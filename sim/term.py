@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.errors import ConfigurationError
+from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.section import Section
-from sim.distributions import Distribution, read_distribution
+from sim.distributions import Distribution, is_distribution, read_distribution
 from sim.parts import Indices, Parts
 
 if TYPE_CHECKING:
@@ -48,33 +48,59 @@ class Term:
 
 @dataclass(frozen=True)
 class Draws:
-    """How many numbers are drawn of a distribution."""
+    """How numbers are drawn: of one distribution, or for each part of its own."""
 
-    distribution: Distribution
+    distributions: tuple[Distribution, ...]
+    """One for all parts, or as many as there are parts."""
     count: int
     each: bool
-    """Whether every part has its own."""
+    """Whether every part has its own number."""
 
     def __call__(self, rng: np.random.Generator) -> Array:
         """(count,) values, or a single one."""
-        return self.distribution.sample(rng, self.count if self.each else 1)
+        if len(self.distributions) == 1:
+            return self.distributions[0].sample(rng, self.count if self.each else 1)
+        return np.array([one.one(rng) for one in self.distributions])
 
 
 def draws(
-    section: Section, key: str, names: Sequence[str], each: bool, **bounds: float
+    section: Section,
+    key: str,
+    names: Sequence[str],
+    each: bool,
+    nominal: float | Sequence[float] = 1.0,
+    **bounds: float,
 ) -> tuple[Draws, tuple[str, ...]]:
-    """Reads a distribution and the key `each`; returns how to draw from it, and the labels.
+    """Reads a distribution, or one for each part by its name, and the key `each`.
 
     Args:
         section: of the term.
         key: of the distribution.
         names: of the parts.
         each: whether every part draws its own where the file does not say.
+        nominal: what parts stay at that are not named where distributions are given by name; one, or of each part.
         bounds: see `read_distribution`.
+
+    Returns:
+        How to draw, and the labels.
     """
-    distribution = read_distribution(section.value(key), f"{section.where}.{key}", **bounds)
-    own = flag(section, "each", each)
-    return Draws(distribution, len(names), own), tuple(names) if own else ("",)
+    value, where = section.value(key), f"{section.where}.{key}"
+    if isinstance(value, Mapping) and not is_distribution(value):
+        if not flag(section, "each", True):
+            raise ConfigurationError(f"{section.where}.each: numbers by name are of each part; each cannot be false")
+        for name in value:
+            if name not in names:
+                raise UnknownName.of("part", name, names, f"in {where}")
+        kept = np.broadcast_to(np.asarray(nominal, dtype=np.float64), len(names)).tolist()
+        own = {name: read_distribution(value[name], f"{where}.{name}", **bounds) for name in value}
+        found = tuple(
+            own[name] if name in own else read_distribution(stays, where)
+            for name, stays in zip(names, kept, strict=True)
+        )
+        return Draws(found, len(names), True), tuple(names)
+    distribution = read_distribution(value, where, **bounds)
+    each = flag(section, "each", each)
+    return Draws((distribution,), len(names), each), tuple(names) if each else ("",)
 
 
 def flag(section: Section, key: str, default: bool) -> bool:

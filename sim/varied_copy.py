@@ -81,7 +81,7 @@ class VariedCopy:
     def reset(self, start: Start, rng: np.random.Generator) -> None:
         """Draws, and brings the copy to its start."""
         values = self._terms.draw(rng)
-        self._apply(values)
+        self.apply(values)
         reader, data = self._reader, self._data
         held = start.joint_position if self.encoder_offset is None else start.joint_position - self.encoder_offset
         place_at_start(self._model, data, reader, start, held)
@@ -94,7 +94,8 @@ class VariedCopy:
         self._next_push = np.inf if self.push is None else self.push.interval.one(self._rng)
         self._push_ends = np.inf
 
-    def _apply(self, values: Array) -> None:
+    def apply(self, values: Array) -> None:
+        """Makes the copy what some values say, (V,), in the order of `BoundTerms.names`."""
         self._nominal_state()
         self.values = values
         for term, where in self._terms.items:
@@ -184,6 +185,17 @@ class VariedCopy:
             self._push_ends = now + push.duration - 1e-9
             self._next_push = now + push.duration + push.interval.one(self._rng)
 
+    def drive(self, control: Array) -> None:
+        """Runs one step of the physics whatever is on its way; the motors' own limits hold.
+
+        Args:
+            control: (n,), rad or m, what the joint controllers follow.
+        """
+        self._ctrl[:] = control
+        if self.motors is not None:
+            self._limit_motors(self.motors)
+        mujoco.mj_step(self._model, self._data)
+
     # -- readings -----------------------------------------------------------------------------------------------------
 
     def reading(self, first: bool = False) -> tuple[float, Array]:
@@ -230,7 +242,7 @@ class VariedCopy:
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Puts a snapshot back; comes before the state of the physics."""
-        self._apply(np.array(snapshot["values"]))
+        self.apply(np.array(snapshot["values"]))
         self._commands.restore(snapshot["commands"])
         if self.network is not None:
             self.network.restore(snapshot["network"])

@@ -469,6 +469,29 @@ def test_a_payload_counts_in_the_mass_of_a_ball(ball):
     assert robot.drawn["payload.kg"] == pytest.approx(0.5 * BALL_MASS)
 
 
+def test_numbers_by_name_are_of_those_parts_and_leave_the_others_alone():
+    spec = load_robot("go2")
+    terms = {
+        "damping": {"value": {"FL_hip_joint": 0.7, "RR_calf_joint": [0.3, 0.4]}},
+        "friction_loss": {"add": {"FR_thigh_joint": 0.05}},
+        "gains": {"kp": {"FL_hip_joint": 1.2}, "kd": 1.0},
+        "mass": {"ratio": {"base": 1.1}},
+        "center_of_mass": {"meters": {"base.x": 0.02}},
+    }
+    robot, plain = MujocoRobot(spec, randomization=Randomization(terms, spec)), MujocoRobot(spec).model
+    robot.reset(Start(spec.home), np.random.default_rng(0))
+    model, joint = robot.model, [plain.joint(name).dofadr[0] for name in spec.joint_names]
+    damping, before = model.dof_damping[joint], plain.dof_damping[joint]
+    assert damping[0] == 0.7
+    assert 0.3 <= damping[11] <= 0.4
+    np.testing.assert_array_equal(damping[1:11], before[1:11])
+    added = model.dof_frictionloss[joint] - plain.dof_frictionloss[joint]
+    np.testing.assert_allclose(added, 0.05 * (np.arange(12) == 4), atol=1e-12)
+    np.testing.assert_allclose(model.actuator_gainprm[:, 0] / plain.actuator_gainprm[:, 0], [1.2, *[1.0] * 11])
+    np.testing.assert_allclose(model.body_mass / plain.body_mass.clip(1e-9), [0.0, 1.1, *[1.0] * 12], atol=1e-9)
+    np.testing.assert_allclose(model.body("base").ipos - plain.body("base").ipos, [0.02, 0.0, 0.0], atol=1e-12)
+
+
 # -- mistakes ---------------------------------------------------------------------------------------------------------
 
 
@@ -482,6 +505,10 @@ def test_a_payload_counts_in_the_mass_of_a_ball(ball):
         ({"mass": {"ratio": 1.0, "bodies": ["trunk"]}}, ["unknown body 'trunk'", "FL_hip"]),
         ({"damping": {"ratio": 1.0, "joints": ["knee"]}}, ["unknown joint 'knee'", "FL_calf_joint"]),
         ({"mass": {"ratios": 1.0}}, ["missing key 'ratio'"]),
+        ({"mass": {"ratio": {"trunk": 1.1}}}, ["unknown part 'trunk'", "base", "randomize.mass.ratio"]),
+        ({"damping": {"value": {"FL_hip_joint": -1.0}}}, ["damping.value.FL_hip_joint", "at least 0"]),
+        ({"damping": {"value": {"FL_hip_joint": 1.0}, "each": False}}, ["damping.each", "cannot be false"]),
+        ({"damping": {"value": 0.1, "add": 0.1}}, ["exactly one of ratio, add, value"]),
         ({"mass": {"ratio": 1.0, "own": True}}, ["unknown key 'own'", "ratio"]),
         ({"payload": {"ratio": 0.1, "kg": 1.0}}, ["exactly one of ratio, kg"]),
         ({"sensor_bias": {"compass": 0.1}}, ["unknown sensor 'compass'", "joint_position"]),
