@@ -74,7 +74,7 @@ def test_a_picture_is_kept_once_and_in_bytes():
     assert pictures._before.dtype == np.uint8
     assert pictures._before.shape == (1000, PIXELS)
     assert len(pictures._after) == ends + 1  # the last picture of each episode, and the newest of all
-    assert replay._rows.shape[1] == 2 * (STATE + 1) + 3
+    assert replay._rows.width == 2 * (STATE + 1) + 3
 
 
 @pytest.mark.parametrize("saves", [[20, 20], [7, 50, 3], [70]])
