@@ -1,12 +1,12 @@
 """Where a composed walk goes, over the weights of its two skills.
 
-    python benchmarks/composed_vs_trained.py --problem walk --seed 0 --steps 25000 --out composed
-    python benchmarks/heading.py composed/walk-go2_s0_25000
+    python benchmarks/composed_vs_trained.py --problem walk --seed 0 --steps 20000 --out composed
+    python benchmarks/heading.py composed/walk-go2_s0_20000
 
 The two skills walk forward and to the left. For each of 11 weights of the second one, from 0 to 1, the composed policy
 walks some episodes; the heading is the direction of its mean velocity after the first second, in the base frame, 0
-degrees straight on, 90 to the left. The skills learn from each other's experience first (`--share`), as
-`robot-rl compose --share` lets them.
+degrees straight on, 90 to the left. What the skills are worth together is learnt first (`--joint`), as
+`robot-rl compose --joint` does.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from policies.composed_q import ComposedQ
+from policies.joint import JointSettings
 from policies.samplers import CrossEntropySampler, ImportanceSampler, ProductSampler, Sampler
-from robot_rl.commands.composing import load_skill, share_experience, skill_sources
+from robot_rl.commands.composing import learn_together, load_skill, share_experience, skill_sources
 from robot_rl.commands.configuration import saved_config
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
@@ -32,20 +33,27 @@ SKILLS = ("forward", "left")
 SAMPLERS = {"points": ImportanceSampler, "product": ProductSampler, "cem": CrossEntropySampler}
 
 
-def headings(folder: Path, sampler: str, updates: int, episodes: int, count: int) -> list[dict[str, Any]]:
+def headings(
+    folder: Path, sampler: str, updates: int, together: int, episodes: int, count: int
+) -> list[dict[str, Any]]:
     """One line for each weight.
 
     Args:
         folder: holds the runs of both skills.
         sampler: a way to act, one of SAMPLERS.
         updates: of each skill from the experience of both; 0 for none.
+        together: updates of what both are worth together; 0 for none.
         episodes: for each weight.
         count: of the weights.
     """
     loaded = [load_skill(source) for source in skill_sources([str(folder / name) for name in SKILLS], SKILLS)]
     if updates:
         share_experience(loaded, updates, lambda line: print(line, file=sys.stderr, flush=True))
-    composed = ComposedQ([one.skill() for one in loaded])
+    joint = None
+    if together:
+        say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+        joint = learn_together(loaded, JointSettings(updates=together), say)
+    composed = ComposedQ([one.skill() for one in loaded], joint=joint)
     config = saved_config(folder / SKILLS[0])
     env = make_env(config.spec(), "walk", {**config.task_settings, "pursue": "mean"})
     chosen: Sampler = SAMPLERS[sampler](composed)
@@ -92,11 +100,12 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, help="of the runs `forward` and `left`")
     parser.add_argument("--sampler", choices=SAMPLERS, default="points", help="way to act")
-    parser.add_argument("--share", type=int, default=2500, metavar="UPDATES", help="of each skill, 0 for none")
+    parser.add_argument("--share", type=int, default=0, metavar="UPDATES", help="of each skill, 0 for none")
+    parser.add_argument("--joint", type=int, default=10_000, metavar="UPDATES", help="of both together, 0 for none")
     parser.add_argument("--episodes", type=int, default=5, help="for each weight")
     parser.add_argument("--weights", type=int, default=11, help="how many, from 0 to 1")
     given = parser.parse_args()
-    print(table(headings(given.folder, given.sampler, given.share, given.episodes, given.weights)))
+    print(table(headings(given.folder, given.sampler, given.share, given.joint, given.episodes, given.weights)))
     return 0
 
 
