@@ -182,7 +182,7 @@ def test_a_file_with_other_pictures_is_refused(path, golden, words):
 
 def test_over_ros_it_is_refused_since_no_pictures_come_that_way(path, task):
     pytest.importorskip("rclpy", reason="ROS 2 is not installed (extra 'ros')")
-    from hardware.policy_node import _load
+    from hardware.policy_parameters import _load
 
     with pytest.raises(ConfigurationError, match="looks at a camera, and over ROS no pictures are read"):
         _load(path, task.spec)
