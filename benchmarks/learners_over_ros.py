@@ -20,9 +20,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import yaml  # noqa: E402
+from twin_process import twin  # noqa: E402
 
 from policies.runtime import OnnxPolicy  # noqa: E402
 from robot_rl.commands.configuration import layered, recipe, resolve  # noqa: E402
@@ -88,28 +86,11 @@ def train(algorithm: str, robot: Path, steps: int, folder: Path) -> tuple[Path, 
     return folder / POLICY, result.training.updates
 
 
-@contextmanager
-def twin(robot: Path) -> Iterator[None]:
-    """The robot's twin in a process of its own; it waits for commands."""
-    command = [sys.executable, "-m", "robot_rl.cli", "twin", str(robot), "--lock-step"]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert started.stderr is not None
-    for line in started.stderr:
-        if "twin of" in line:
-            break
-    threading.Thread(target=started.stderr.read, daemon=True).start()
-    try:
-        yield
-    finally:
-        started.terminate()
-        started.wait()
-
-
 def deploy(policy: Path, robot: Path, seconds: float) -> dict[str, Any]:
     """Runs the file through the policy node; returns its report, with the exit code and what it said last."""
     flags = ["--robot", str(robot), "--lock-step", "--seconds", f"{seconds:g}", "--yes", "--json"]
     command = [sys.executable, "-m", "robot_rl.cli", "deploy", str(policy), *flags]
-    with twin(robot):
+    with twin(str(robot), "--lock-step"):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     report = json.loads(done.stdout) if done.stdout.strip() else {}
     return {**report, "exit_code": done.returncode, "said": done.stderr.strip().splitlines()[-1:]}

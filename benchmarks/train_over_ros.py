@@ -17,15 +17,13 @@ import argparse
 import json
 import os
 import platform
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from twin_process import twin
 
 from policies.runtime import OnnxPolicy
 from robot_rl.commands.configuration import layered, recipe, resolve
@@ -40,31 +38,6 @@ from robot_rl.spec import load_robot
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings
-
-_TWIN_TIMEOUT = 120.0
-"""s until a twin must run."""
-
-
-@contextmanager
-def twin(robot: str, *flags: str) -> Iterator[None]:
-    """A twin in another process, for as long as the block lasts."""
-    with tempfile.TemporaryFile("w+") as output:
-        command = [sys.executable, "-m", "robot_rl.cli", "twin", robot, *flags]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            deadline = time.monotonic() + _TWIN_TIMEOUT
-            while True:
-                output.seek(0)
-                said = output.read()
-                if "twin of" in said:
-                    break
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"the twin did not start:\n{said}")
-                time.sleep(0.1)
-            yield
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
 
 
 def train_walk(folder: Path, robot: str, seed: int, values: dict[str, Any]) -> tuple[Run, dict[str, float], float]:

@@ -13,12 +13,8 @@ import argparse
 import itertools
 import json
 import os
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +28,7 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 
 from std_msgs.msg import Float64MultiArray  # noqa: E402
+from twin_process import twin  # noqa: E402
 
 from hardware.session import RosSession  # noqa: E402
 from policies.contract import read_contract  # noqa: E402
@@ -39,23 +36,6 @@ from robot_rl.make import make_deployment  # noqa: E402
 
 PUBLISHED = 0.1
 """s between two messages of the operator."""
-
-
-@contextmanager
-def twin(robot: str, lock_step: bool) -> Iterator[None]:
-    """The robot's twin in a process of its own."""
-    command = [sys.executable, "-m", "robot_rl.cli", "twin", robot, *(["--lock-step"] if lock_step else [])]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert started.stderr is not None
-    for line in started.stderr:
-        if "twin of" in line:
-            break
-    threading.Thread(target=started.stderr.read, daemon=True).start()
-    try:
-        yield
-    finally:
-        started.terminate()
-        started.wait()
 
 
 def swept(share: float, skills: int) -> list[float]:
@@ -71,7 +51,7 @@ def run(path: Path, seconds: float, lock_step: bool) -> dict[str, Any]:
     skills, robot = len(contract.composition.skills), contract.robot.name
     given = {"policy": str(path), "robot": robot, "lock_step": lock_step, "pause_collector": True}
     seen: list[tuple[float, float]] = []
-    with twin(robot, lock_step):
+    with twin(robot, *(["--lock-step"] if lock_step else [])):
         operator = RosSession("operator")
         publisher = operator.node.create_publisher(Float64MultiArray, "policy/weights", 1)
         operator.start()

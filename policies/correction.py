@@ -99,6 +99,12 @@ class Correction:
         return Correction(copy.deepcopy(self.critics).double())
 
 
+def uniform_weights(rows: int, count: int, generator: torch.Generator) -> Tensor:
+    """Weights uniform on the simplex, (B, N): exponential draws, normalised."""
+    drawn = -torch.log(1.0 - torch.rand(rows, count, generator=generator))
+    return drawn / drawn.sum(dim=1, keepdim=True)
+
+
 def vanishing(weights: Tensor) -> Tensor:
     """1 - sum_i w_i^2, (...), for weights (..., N): zero for one skill alone, and linear near it as C_w is."""
     return 1.0 - weights.square().sum(dim=-1)
@@ -149,12 +155,7 @@ def learn_correction(
         adam.learning_rate = settings.learning_rate * (1.0 - 0.9 * step / settings.steps)
         batch = sample(settings.batch_size)
         rows = len(batch.reward)
-        if fixed is None:
-            # Exponential draws, normalised: uniform on the simplex.
-            drawn = -torch.log(1.0 - torch.rand(rows, count, generator=generator))
-            w = drawn / drawn.sum(dim=1, keepdim=True)  # (B, N)
-        else:
-            w = fixed.expand(rows, -1)
+        w = uniform_weights(rows, count, generator) if fixed is None else fixed.expand(rows, -1)  # (B, N)
         with torch.no_grad():
             following = composed.normalized(batch.next_observation)
             mean, log_std = composed.gaussians(following)  # (N, B, d)

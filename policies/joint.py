@@ -26,15 +26,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from policies.correction import uniform_weights, vanishing
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import sample_with_log_prob
 from robot_rl.algorithms.learner import Batch
 from robot_rl.algorithms.networks import Actor, Critics, move_targets, without_gradients
+from robot_rl.algorithms.sac import critic_loss
 from robot_rl.settings import check
 
 if TYPE_CHECKING:
     from policies.composed_q import ComposedQ
     from policies.skills import Skill
+
 
 @dataclass(frozen=True)
 class JointSettings:
@@ -124,7 +127,7 @@ class Joint(nn.Module):
 
 def say(weights: Tensor) -> Tensor:
     """How much counts what was learnt together, (...), for weights (..., N): nothing for one skill alone."""
-    return (4.0 * (1.0 - weights.square().sum(dim=-1))).clamp(max=1.0)
+    return (4.0 * vanishing(weights)).clamp(max=1.0)
 
 
 def learn_joint(
@@ -156,7 +159,7 @@ def learn_joint(
         critic_adam.learning_rate = actor_adam.learning_rate = rate
         batch = sample(settings.batch_size)
         action, terminated = torch.from_numpy(batch.action), torch.from_numpy(batch.terminated)  # (B, d), (B,)
-        w = _uniform_weights(len(action), count, generator)  # (B, N)
+        w = uniform_weights(len(action), count, generator)  # (B, N)
         with torch.no_grad():
             seen, following = composed.normalized(batch.observation), composed.normalized(batch.next_observation)
             products = [composed.product(x, w) for x in (seen, following)]
@@ -168,7 +171,7 @@ def learn_joint(
             next_action, next_log_prob = sample_with_log_prob(*joint.gaussian(following[0], products[1], w), noise[1])
             next_value = targets(next_known, next_action).amin(dim=0) - next_log_prob  # (B,)
             y = reward + discount * (1.0 - terminated) * next_value
-        loss = 0.5 * (joint.critics(known, action) - y).square().mean(dim=1).sum()
+        loss = critic_loss(joint.critics(known, action), y)
         critic_adam.minimize(loss)
 
         new_action, log_prob = sample_with_log_prob(*joint.gaussian(seen[0], products[0], w), noise[0])
@@ -203,9 +206,3 @@ def _copy(module: nn.Module, wider: nn.Module, place: int) -> None:
 def _beside(observation: Tensor, weights: Tensor) -> Tensor:
     """Observations (B, O) with weights (N,) or (B, N) after them, (B, O + N)."""
     return torch.cat([observation, weights.expand(len(observation), -1)], dim=-1)
-
-
-def _uniform_weights(rows: int, count: int, generator: torch.Generator) -> Tensor:
-    """Uniform on the simplex, (B, N)."""
-    drawn = -torch.log(1.0 - torch.rand(rows, count, generator=generator))
-    return drawn / drawn.sum(dim=1, keepdim=True)

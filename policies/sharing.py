@@ -72,12 +72,23 @@ def paid_to_all(tasks: Sequence[Task], replays: Sequence[KeepsTerms]) -> Callabl
     """
     paid = [np.stack([_weights(task, replay) for task in tasks], axis=1) for replay in replays]  # (T, N) each
 
-    def sample(count: int) -> Batch:
-        portion = -(-count // len(replays))
-        parts = [vars(replay.sample(portion, table)) for replay, table in zip(replays, paid, strict=True)]
-        return Batch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    return lambda count: from_all(replays, count, paid)
 
-    return sample
+
+def from_all(
+    replays: Sequence[KeepsTerms], count: int, paid: Sequence[np.ndarray] | None = None
+) -> Batch:
+    """At least `count` transitions, equally many of each replay.
+
+    Args:
+        replays: of the skills.
+        count: of transitions.
+        paid: weights of the terms that each replay keeps; None for the rewards that were paid.
+    """
+    portion = -(-count // len(replays))
+    tables = [None] * len(replays) if paid is None else paid
+    parts = [vars(replay.sample(portion, table)) for replay, table in zip(replays, tables, strict=True)]
+    return Batch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def _weights(task: Task, replay: KeepsTerms) -> np.ndarray:
@@ -103,13 +114,10 @@ def share(
         batch_size: transitions of an update, equally many of each replay.
         progress: called with the number of the update and the first learner's metrics.
     """
-    portion = -(-batch_size // len(replays))
     weights = [[_weights(task, replay) for replay in replays] for task in tasks]
     for update in range(updates):
         told = update % 500 == 0 or update == updates - 1
         for learner, own in zip(learners, weights, strict=True):
-            parts = [vars(replay.sample(portion, paid)) for replay, paid in zip(replays, own, strict=True)]
-            batch = Batch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-            metrics = learner.update(batch, metrics=told)
+            metrics = learner.update(from_all(replays, batch_size, own), metrics=told)
             if told and learner is learners[0]:
                 progress(update, metrics)

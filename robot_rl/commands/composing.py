@@ -27,7 +27,7 @@ from policies.correction import Correction, CorrectionSettings, learn_correction
 from policies.distillation import DistillationSettings, distil
 from policies.export import ExportReport, export_policy
 from policies.joint import Joint, JointSettings, learn_joint
-from policies.sharing import check_sharing, paid_to_all, share
+from policies.sharing import check_sharing, from_all, paid_to_all, share
 from policies.skills import Skill, goal_ranges
 from robot_rl.algorithms.learner import Batch
 from robot_rl.commands.configuration import saved_config
@@ -193,13 +193,7 @@ def union_of(replays: Sequence[Replay | None], what: str) -> Callable[[int], Bat
     known = [replay for replay in replays if replay is not None]
     if not known:
         raise ConfigurationError(f"{what} is learnt from the skills' replay, and none of them has one")
-
-    def sample(count: int) -> Batch:
-        share = -(-count // len(known))
-        parts = [vars(replay.sample(share)) for replay in known]
-        return Batch(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-    return sample
+    return lambda count: from_all(known, count)
 
 
 def share_experience(loaded: Sequence[Loaded], updates: int, say: Callable[[str], None]) -> None:
