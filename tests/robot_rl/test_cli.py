@@ -32,16 +32,6 @@ def run(tmp_path_factory):
     return folder
 
 
-def failed(capsys, *arguments):
-    """Runs a command that must fail; returns its exit code and its one line."""
-    capsys.readouterr()
-    code = main([str(argument) for argument in arguments])
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("robot-rl: ")]
-    assert len(lines) == 1, lines
-    assert "Traceback" not in lines[0]
-    return code, lines[0]
-
-
 def printed_json(capsys, *arguments):
     """Runs a command that must work; returns what it printed as JSON."""
     capsys.readouterr()
@@ -84,7 +74,7 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
 EYES = "--encoder.channels 4 --encoder.features 4".split()  # noqa: SIM905
 
 
-def test_a_run_that_sees_resumes_and_leaves_a_policy_that_sees(tmp_path, capsys):
+def test_a_run_that_sees_resumes_and_leaves_a_policy_that_sees(tmp_path, capsys, failed):
     folder = tmp_path / "seeing"
     start = ["train", "turn_valve", "--robot", "dclaw", "--camera", "--observation.history", "2"]
     assert main([*start, "--steps", "110", "--out", str(folder), *TINY, *EYES]) == 0
@@ -93,7 +83,7 @@ def test_a_run_that_sees_resumes_and_leaves_a_policy_that_sees(tmp_path, capsys)
     found = printed_json(capsys, "evaluate", folder, "--episodes", "1", "--seconds", "0.5", "--randomize", "mild")
     assert found["robot"] == "dclaw"
     assert "32 x 32 pixels" in told(capsys, "info", folder / "policy.onnx")
-    code, line = failed(capsys, "compose", folder, folder, "--weights", ".5", ".5", "--out", tmp_path / "both")
+    code, line = failed("compose", folder, folder, "--weights", ".5", ".5", "--out", tmp_path / "both")
     assert code == 2
     assert "observation.camera" in line
 
@@ -316,10 +306,10 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_gets_one_line_that_says_what_is_allowed(name, capsys, tmp_path, monkeypatch):
+def test_a_mistake_gets_one_line_that_says_what_is_allowed(name, failed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments, words = MISTAKES[name]
-    code, line = failed(capsys, *arguments)
+    code, line = failed(*arguments)
     assert code == 2
     for word in words:
         assert word in line
@@ -372,22 +362,22 @@ ROBOT_FILES = {
 
 
 @pytest.mark.parametrize("spoil", ROBOT_FILES)
-def test_a_wrong_robot_file_gets_one_line_that_names_the_key(spoil, capsys, tmp_path):
+def test_a_wrong_robot_file_gets_one_line_that_names_the_key(spoil, failed, tmp_path):
     robot = yaml.safe_load((BUILTIN / "go2.yaml").read_text())
     robot["simulation"]["model"] = str((BUILTIN / robot["simulation"]["model"]).resolve())
     spoil(robot)
     path = tmp_path / "robot.yaml"
     path.write_text(yaml.safe_dump(robot, sort_keys=False))
-    code, line = failed(capsys, "train", "walk", "--robot", path, "--out", tmp_path / "run")
+    code, line = failed("train", "walk", "--robot", path, "--out", tmp_path / "run")
     assert code == 2
     for word in ROBOT_FILES[spoil]:
         assert word in line
 
 
-def test_a_robot_file_that_is_no_yaml(capsys, tmp_path):
+def test_a_robot_file_that_is_no_yaml(failed, tmp_path):
     path = tmp_path / "robot.yaml"
     path.write_text("joints: {a: [1, 2")
-    code, line = failed(capsys, "train", "walk", "--robot", path)
+    code, line = failed("train", "walk", "--robot", path)
     assert code == 2
     assert "not valid YAML" in line
 
@@ -406,64 +396,64 @@ def test_a_robot_file_that_is_no_yaml(capsys, tmp_path):
         ("a: [", ["not valid YAML"]),
     ],
 )
-def test_a_wrong_configuration_file_gets_one_line(text, words, capsys, tmp_path):
+def test_a_wrong_configuration_file_gets_one_line(text, words, failed, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    code, line = failed(capsys, *WALK, "--config", path, "--out", tmp_path / "run")
+    code, line = failed(*WALK, "--config", path, "--out", tmp_path / "run")
     assert code == 2
     assert not (tmp_path / "run").exists()
     for word in words:
         assert word in line
 
 
-def test_a_run_folder_that_exists_is_left_as_it_is(run, capsys):
+def test_a_run_folder_that_exists_is_left_as_it_is(run, failed):
     before = {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))}
-    code, line = failed(capsys, *WALK, "--out", run)
+    code, line = failed(*WALK, "--out", run)
     assert code == 2
     assert "--resume" in line
     assert {path: path.stat().st_mtime_ns for path in sorted(run.rglob("*"))} == before
 
 
-def test_resume_refuses_other_settings(run, capsys):
-    code, line = failed(capsys, "train", "--resume", run, "--sac.discount", "0.9")
+def test_resume_refuses_other_settings(run, failed):
+    code, line = failed("train", "--resume", run, "--sac.discount", "0.9")
     assert code == 2
     assert "--steps" in line
 
 
-def test_export_refuses_an_unknown_checkpoint(run, capsys):
-    code, line = failed(capsys, "export", run, "--checkpoint", "777")
+def test_export_refuses_an_unknown_checkpoint(run, failed):
+    code, line = failed("export", run, "--checkpoint", "777")
     assert code == 2
     assert "000000000200" in line
 
 
 @pytest.mark.parametrize("kept", [0, 100, 5_000, -1])
-def test_a_truncated_policy_is_refused(run, kept, capsys, tmp_path):
+def test_a_truncated_policy_is_refused(run, kept, failed, tmp_path):
     path = tmp_path / "cut.onnx"
     path.write_bytes((run / "policy.onnx").read_bytes()[:kept])
     for command in ("info", "evaluate"):
-        code, line = failed(capsys, command, path)
+        code, line = failed(command, path)
         assert code == 4
         assert "cut.onnx" in line
 
 
-def test_an_edited_policy_is_refused(run, capsys, tmp_path):
+def test_an_edited_policy_is_refused(run, failed, tmp_path):
     content = bytearray((run / "policy.onnx").read_bytes())
     content[len(content) // 4] ^= 1
     path = tmp_path / "edited.onnx"
     path.write_bytes(bytes(content))
-    code, line = failed(capsys, "evaluate", path)
+    code, line = failed("evaluate", path)
     assert code == 4
     assert "edited.onnx" in line
 
 
-def test_a_policy_is_refused_on_another_robot(run, capsys):
-    code, line = failed(capsys, "evaluate", run / "policy.onnx", "--robot", "minitaur")
+def test_a_policy_is_refused_on_another_robot(run, failed):
+    code, line = failed("evaluate", run / "policy.onnx", "--robot", "minitaur")
     assert code == 4
     assert "minitaur" in line
 
 
-def test_a_goal_of_the_wrong_length_names_its_parts(run, capsys):
-    code, line = failed(capsys, "evaluate", run, "--goal", "1", "2")
+def test_a_goal_of_the_wrong_length_names_its_parts(run, failed):
+    code, line = failed("evaluate", run, "--goal", "1", "2")
     assert code == 2
     assert "expected 0" in line
 
@@ -580,19 +570,19 @@ def test_a_task_with_its_own_body_is_trained_evaluated_and_resumed(suite_run, ca
         (["train", "stand", "--robot", "go2", "--sim", "pybullet", "--on", "ros"], ["contradict"]),
     ],
 )
-def test_engines_and_bodies_that_do_not_fit_are_refused(arguments, words, capsys):
+def test_engines_and_bodies_that_do_not_fit_are_refused(arguments, words, failed):
     if "dm_control" in arguments[1]:
         pytest.importorskip("dm_control", reason="dm_control is not installed (extra 'suite')")
-    code, line = failed(capsys, *arguments)
+    code, line = failed(*arguments)
     assert code == 2
     for word in words:
         assert word in line
 
 
-def test_what_needs_a_robot_refuses_a_run_without_one(suite_run, capsys):
+def test_what_needs_a_robot_refuses_a_run_without_one(suite_run, failed):
     cases = ((["export", suite_run], "has no robot"), (["evaluate", suite_run, "--sim", "mujoco"], "--sim"))
     for arguments, word in cases:
-        code, line = failed(capsys, *arguments)
+        code, line = failed(*arguments)
         assert code == 2
         assert word in line
 

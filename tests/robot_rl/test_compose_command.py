@@ -46,14 +46,6 @@ def shared(tmp_path_factory):
     return folder
 
 
-def failed(capsys, *arguments):
-    capsys.readouterr()
-    code = main([str(argument) for argument in arguments])
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("robot-rl: ")]
-    assert len(lines) == 1, lines
-    return code, lines[0]
-
-
 def test_two_runs_become_one_file_that_says_what_it_is(composed, capsys):
     policy = ComposedPolicy.load(composed / "policy.onnx")
     assert policy.skills == ("low", "high")
@@ -102,7 +94,7 @@ def test_a_distilled_actor_is_a_plain_policy_that_names_its_skills(composed):
     assert contract.training["weights"] == [0.25, 0.75]
 
 
-def test_skills_of_soft_q_learning_are_composed_too_and_need_no_correction_nor_points(tmp_path, capsys):
+def test_skills_of_soft_q_learning_are_composed_too_and_need_no_correction_nor_points(tmp_path, capsys, failed):
     run, out = tmp_path / "run", tmp_path / "both"
     tiny = [word.replace("--sac.", "--soft_q.") for word in TINY]
     assert main(["train", "stand", "--robot", "go2", "--algorithm", "soft_q", "--out", str(run), *tiny]) == 0
@@ -115,13 +107,13 @@ def test_skills_of_soft_q_learning_are_composed_too_and_need_no_correction_nor_p
     same = np.abs(policy.act(rows).action - own.act(rows).action).max(axis=1) <= 1e-4
     assert same.mean() > 0.98  # two candidates may be worth the same to the last digit
     for flag, words in (("--correct", "--correct is for Gaussian skills"), ("--points", "--points is for Gaussian")):
-        code, line = failed(capsys, "compose", *skills, "--out", tmp_path / "more", flag, "4")
+        code, line = failed("compose", *skills, "--out", tmp_path / "more", flag, "4")
         assert code == 2
         assert words in line
         assert not (tmp_path / "more").exists()
 
 
-def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
+def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys, failed):
     for name in ("low", "high"):
         shutil.copytree(runs / name, tmp_path / name)
     shutil.rmtree(tmp_path / "low" / "replay")
@@ -131,10 +123,10 @@ def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
     assert found["observations"] == {"low": 0, "high": 500}
     assert any("skill 'low' has no replay" in line for line in found["warnings"])
     shutil.rmtree(tmp_path / "high" / "replay")
-    code, line = failed(capsys, "compose", *paths, "--correct", "5", "--out", tmp_path / "more")
+    code, line = failed("compose", *paths, "--correct", "5", "--out", tmp_path / "more")
     assert code == 2
     assert "a divergence correction is learnt from the skills' replay, and none of them has one" in line
-    code, line = failed(capsys, "compose", *paths, "--distil", "5", "--out", tmp_path / "more")
+    code, line = failed("compose", *paths, "--distil", "5", "--out", tmp_path / "more")
     assert "a distilled actor is learnt" in line
     assert not (tmp_path / "more").exists()
 
@@ -166,35 +158,35 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("what", MISTAKES)
-def test_a_mistake_is_one_line(what, runs, capsys, tmp_path):
+def test_a_mistake_is_one_line(what, runs, failed, tmp_path):
     flags, words = MISTAKES[what]
-    code, line = failed(capsys, "compose", runs / "low", runs / "high", "--out", tmp_path / "out", *flags)
+    code, line = failed("compose", runs / "low", runs / "high", "--out", tmp_path / "out", *flags)
     assert code == 2
     for word in words:
         assert word in line
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, capsys, tmp_path):
-    assert "is not a run" in failed(capsys, "compose", tmp_path, runs / "low")[1]
-    assert "is composed already; compose the runs" in failed(capsys, "compose", composed, runs / "low")[1]
-    assert "names of their own, got: low, low" in failed(capsys, "compose", runs / "low", runs / "low")[1]
-    code, line = failed(capsys, "compose", runs / "low", "--weights", "0.5")
+def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, failed, tmp_path):
+    assert "is not a run" in failed("compose", tmp_path, runs / "low")[1]
+    assert "is composed already; compose the runs" in failed("compose", composed, runs / "low")[1]
+    assert "names of their own, got: low, low" in failed("compose", runs / "low", runs / "low")[1]
+    code, line = failed("compose", runs / "low", "--weights", "0.5")
     assert (code, "got [0.5] with sum 0.5" in line) == (2, True)
     for weights, words in ((("0.5", "0.6"), "sum 1.1"), (("nan", "1"), "nan"), (("1",), "got 1: [1.0]")):
-        code, line = failed(capsys, "evaluate", composed, "--weights", *weights)
+        code, line = failed("evaluate", composed, "--weights", *weights)
         assert (code, words in line) == (2, True), line
-    assert "exists already" in failed(capsys, "compose", runs / "low", runs / "high", "--out", composed)[1]
-    code, line = failed(capsys, "evaluate", runs / "low", "--weights", "1", "0")
+    assert "exists already" in failed("compose", runs / "low", runs / "high", "--out", composed)[1]
+    code, line = failed("evaluate", runs / "low", "--weights", "1", "0")
     assert code == 2
     assert "plain policy" in line
 
 
-def test_runs_that_do_not_fit_are_refused_with_both_values(runs, capsys, tmp_path):
+def test_runs_that_do_not_fit_are_refused_with_both_values(runs, failed, tmp_path):
     other = tmp_path / "other"
     arguments = ("--out", str(other), "--sac.discount", "0.9")
     assert main(["train", "stand", "--robot", "go2", *arguments, *TINY]) == 0
-    code, line = failed(capsys, "compose", runs / "low", other, "--out", tmp_path / "out")
+    code, line = failed("compose", runs / "low", other, "--out", tmp_path / "out")
     assert code == 2
     assert "differ in discount: 0.99 for 'low', 0.9 for 'other'" in line
 
@@ -213,17 +205,17 @@ def test_shared_experience_changes_the_skills_and_is_in_the_folder(shared, tmp_p
     assert np.abs(answers[0] - answers[2]).max() > 1e-3
 
 
-def test_a_damaged_file_of_shared_skills_is_named(shared, tmp_path, capsys):
+def test_a_damaged_file_of_shared_skills_is_named(shared, tmp_path, failed):
     folder = tmp_path / "both"
     shutil.copytree(shared / "both", folder)
     (folder / "shared.safetensors").write_bytes(b"no weights")
-    code, line = failed(capsys, "export", folder, "--out", tmp_path / "out.onnx")
+    code, line = failed("export", folder, "--out", tmp_path / "out.onnx")
     assert code == 2
     assert "shared.safetensors is damaged" in line
 
 
-def test_skills_whose_replay_kept_no_terms_cannot_share_it(runs, capsys, tmp_path):
-    code, line = failed(capsys, "compose", runs / "low", runs / "high", "--share", 10, "--out", tmp_path / "out")
+def test_skills_whose_replay_kept_no_terms_cannot_share_it(runs, failed, tmp_path):
+    code, line = failed("compose", runs / "low", runs / "high", "--share", 10, "--out", tmp_path / "out")
     assert code == 2
     assert "train it with trainer.keep_terms" in line
     assert not (tmp_path / "out").exists()
@@ -262,25 +254,24 @@ def test_what_was_learnt_together_is_in_the_folder_and_leaves_one_skill_as_it_is
         (["--kind", "or"], "--joint belongs to the conjunction"),
     ],
 )
-def test_what_does_not_go_with_learning_together_is_refused(flags, words, shared, capsys, tmp_path):
-    code, line = failed(
-        capsys, "compose", shared / "x", shared / "y", "--joint", 5, *flags, "--out", tmp_path / "out"
+def test_what_does_not_go_with_learning_together_is_refused(flags, words, shared, failed, tmp_path):
+    code, line = failed("compose", shared / "x", shared / "y", "--joint", 5, *flags, "--out", tmp_path / "out"
     )
     assert code == 2
     assert words in line
     assert not (tmp_path / "out").exists()
 
 
-def test_learning_together_needs_replays_that_kept_their_terms(runs, capsys, tmp_path):
-    code, line = failed(capsys, "compose", runs / "low", runs / "high", "--joint", 10, "--out", tmp_path / "out")
+def test_learning_together_needs_replays_that_kept_their_terms(runs, failed, tmp_path):
+    code, line = failed("compose", runs / "low", runs / "high", "--joint", 10, "--out", tmp_path / "out")
     assert code == 2
     assert "train it with trainer.keep_terms" in line
 
 
-def test_a_damaged_file_of_what_was_learnt_together_is_named(together, tmp_path, capsys):
+def test_a_damaged_file_of_what_was_learnt_together_is_named(together, tmp_path, failed):
     folder = tmp_path / "both"
     shutil.copytree(together, folder)
     (folder / "joint.safetensors").write_bytes(b"no weights")
-    code, line = failed(capsys, "export", folder, "--out", tmp_path / "out.onnx")
+    code, line = failed("export", folder, "--out", tmp_path / "out.onnx")
     assert code == 2
     assert "joint.safetensors is damaged" in line

@@ -22,15 +22,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def failed(capsys, *arguments):
-    """Runs a command that must fail; returns its exit code and its one line."""
-    capsys.readouterr()
-    code = main([str(argument) for argument in arguments])
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("robot-rl: ")]
-    assert len(lines) == 1, lines
-    return code, lines[0]
-
-
 def test_what_excite_records_identify_turns_into_a_file_for_training(folder, capsys):
     out = folder / "arm.yaml"
     flags = ["--parameters", "damping", "friction_loss", "actuation_delay", "--threads", "1", "--json"]
@@ -61,38 +52,38 @@ def test_the_table_says_what_was_found_and_how_well_it_simulates(folder, capsys)
     assert all(isinstance(value, float) for value in numbers.values())
 
 
-def test_what_was_asked_for_and_is_not_told_has_exit_code_4(folder, capsys):
+def test_what_was_asked_for_and_is_not_told_has_exit_code_4(folder, failed):
     flags = ["--parameters", "torque_speed", "--threads", "1"]
-    code, line = failed(capsys, "identify", "planar_arm", folder / "arm.npz", *flags)
+    code, line = failed("identify", "planar_arm", folder / "arm.npz", *flags)
     assert code == 4
     assert "torque_speed.stall: too little motion" in line
 
 
-def test_mistakes_are_told_in_one_line(folder, capsys, tmp_path):
+def test_mistakes_are_told_in_one_line(folder, failed, tmp_path):
     log = folder / "arm.npz"
-    code, line = failed(capsys, "identify", "go2", log)
+    code, line = failed("identify", "go2", log)
     assert code == 2
     assert "not of 'go2'" in line
-    code, line = failed(capsys, "identify", "planar_arm", tmp_path / "none")
+    code, line = failed("identify", "planar_arm", tmp_path / "none")
     assert code == 2
     assert "no bag, run or NPZ log" in line
     assert "robot-rl excite" in line
-    code, line = failed(capsys, "identify", "planar_arm", tmp_path)
+    code, line = failed("identify", "planar_arm", tmp_path)
     assert "without bags or NPZ logs" in line
-    code, line = failed(capsys, "identify", "planar_arm", log, "--out", "found.txt")
+    code, line = failed("identify", "planar_arm", log, "--out", "found.txt")
     assert "must end in .yaml" in line
-    code, line = failed(capsys, "identify", "planar_arm", log, "--parameters", "weight")
+    code, line = failed("identify", "planar_arm", log, "--parameters", "weight")
     assert "unknown parameter 'weight'" in line
-    code, line = failed(capsys, "excite", "planar_arm", "--out", tmp_path / "x.npz", "--base", "standing")
+    code, line = failed("excite", "planar_arm", "--out", tmp_path / "x.npz", "--base", "standing")
     assert code == 2
     assert "fixed base" in line
-    code, line = failed(capsys, "excite", "go2", "--out", tmp_path / "x.npz", "--on", "ros", "--randomize", "mild")
+    code, line = failed("excite", "go2", "--out", tmp_path / "x.npz", "--on", "ros", "--randomize", "mild")
     assert code == 2
     with np.load(log) as content:
         arrays = dict(content)
     arrays["sent_command"] = np.zeros_like(arrays["sent_command"])
     np.savez(tmp_path / "still.npz", **arrays)
-    code, line = failed(capsys, "identify", "planar_arm", tmp_path / "still.npz")
+    code, line = failed("identify", "planar_arm", tmp_path / "still.npz")
     assert code == 4
     assert "too little motion" in line
     assert all(joint in line for joint in load_robot("planar_arm").joint_names)
