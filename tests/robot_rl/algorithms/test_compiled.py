@@ -3,28 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from robot_rl.algorithms import compiled
 from robot_rl.algorithms.compiled import CannotCompile, compile_update, obstacle
-from robot_rl.algorithms.learner import Batch
 from robot_rl.algorithms.sac import SAC, SACSettings
 
 SMALL = SACSettings(hidden_sizes=(16,))
 needs_compiler = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
-
-
-def random_batch(size: int = 32, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    return Batch(
-        observation=rng.standard_normal((size, 4)).astype(np.float32),
-        action=rng.uniform(-1, 1, (size, 2)).astype(np.float32),
-        reward=rng.standard_normal(size).astype(np.float32),
-        next_observation=rng.standard_normal((size, 4)).astype(np.float32),
-        terminated=(rng.random(size) < 0.2).astype(np.float32),
-    )
 
 
 def states_of(learner: SAC) -> dict[str, torch.Tensor]:
@@ -33,7 +20,7 @@ def states_of(learner: SAC) -> dict[str, torch.Tensor]:
 
 @needs_compiler
 @pytest.mark.slow
-def test_compiled_updates_are_those_of_the_learner_and_go_on_bit_for_bit_from_a_saved_state():
+def test_compiled_updates_are_those_of_the_learner_and_go_on_bit_for_bit_from_a_saved_state(random_batch):
     plain, ours = SAC(4, 2, SMALL, seed=0), SAC(4, 2, SMALL, seed=0)
     before = states_of(ours)
     ours.compile(batch_size=32)
@@ -65,7 +52,7 @@ def test_compiled_updates_are_those_of_the_learner_and_go_on_bit_for_bit_from_a_
     assert all(torch.equal(states_of(plain)[name], tensor) for name, tensor in states_of(resumed).items())
 
 
-def test_without_a_compiler_the_reason_is_said_and_updates_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_without_a_compiler_the_reason_is_said_and_updates_go_on(monkeypatch, tmp_path: Path, random_batch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     plain, ours = SAC(4, 2, SMALL, seed=0), SAC(4, 2, SMALL, seed=0)
@@ -95,7 +82,7 @@ def _untraceable(update: Callable[..., dict[str, torch.Tensor]]) -> Callable[...
     return broken
 
 
-def test_bfloat16_changes_the_hidden_layers_and_leaves_weights_and_losses_in_float32():
+def test_bfloat16_changes_the_hidden_layers_and_leaves_weights_and_losses_in_float32(random_batch):
     batch = random_batch(256)
     found = {}
     for precision in ("float32", "bfloat16"):

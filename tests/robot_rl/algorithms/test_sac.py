@@ -23,17 +23,6 @@ from robot_rl.errors import ConfigurationError
 SMALL = SACSettings(hidden_sizes=(16, 16))
 
 
-def random_batch(size: int = 32, observations: int = 4, actions: int = 2, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    return Batch(
-        observation=rng.standard_normal((size, observations)).astype(np.float32),
-        action=rng.uniform(-1, 1, (size, actions)).astype(np.float32),
-        reward=rng.standard_normal(size).astype(np.float32),
-        next_observation=rng.standard_normal((size, observations)).astype(np.float32),
-        terminated=(rng.random(size) < 0.2).astype(np.float32),
-    )
-
-
 def parameters_of(learner: SAC) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in learner.state().tensors.items()}
 
@@ -95,7 +84,7 @@ def test_temperature_gradient_is_that_of_finite_differences():
 
 @pytest.mark.parametrize(("target_entropy", "rises"), [(50.0, True), (-50.0, False)])
 def test_temperature_rises_when_entropy_is_short_and_falls_when_there_is_more_than_asked(
-    target_entropy: float, rises: bool
+    target_entropy: float, rises: bool, random_batch
 ):
     learner = SAC(4, 2, SACSettings(hidden_sizes=(16,), target_entropy=target_entropy), seed=0)
     for _ in range(5):
@@ -134,7 +123,7 @@ def test_actor_gradient_is_that_of_finite_differences():
             assert gradient.view(-1)[index].item() == pytest.approx((above - below) / (2 * step), rel=1e-4, abs=1e-7)
 
 
-def test_one_update_is_one_step_of_adam_on_each_loss():
+def test_one_update_is_one_step_of_adam_on_each_loss(random_batch):
     # The update written out again with separate tools: autograd on the whole graph and torch.optim.Adam, not fused.
     learner = SAC(4, 2, SMALL, seed=0)
     actor, critics, targets = (copy.deepcopy(m) for m in (learner.actor, learner.critics, learner.target_critics))
@@ -175,7 +164,7 @@ def test_target_average():
     assert targets[1].item() == pytest.approx(3.0)
 
 
-def test_target_critics_move_by_tau_towards_the_updated_critics():
+def test_target_critics_move_by_tau_towards_the_updated_critics(random_batch):
     learner = SAC(4, 2, SACSettings(hidden_sizes=(8,), tau=0.3), seed=0)
     before = [parameter.clone() for parameter in learner.target_critics.parameters()]
     learner.update(random_batch())
@@ -183,7 +172,7 @@ def test_target_critics_move_by_tau_towards_the_updated_critics():
         torch.testing.assert_close(new, 0.7 * old + 0.3 * source)
 
 
-def test_actor_step_leaves_no_gradient_in_the_critics():
+def test_actor_step_leaves_no_gradient_in_the_critics(random_batch):
     learner = SAC(4, 2, SMALL, seed=0)
     learner.update(random_batch())
     # A later critic step must use its own gradient only: one with zero loss leaves Adam's moments to decay.
@@ -211,13 +200,13 @@ def test_sampled_actions_follow_the_actor():
     assert u.std() == pytest.approx(np.exp(log_std), rel=0.03)
 
 
-def test_temperature_with_learning_rate_zero_stays_fixed():
+def test_temperature_with_learning_rate_zero_stays_fixed(random_batch):
     learner = SAC(4, 2, SACSettings(hidden_sizes=(8,), initial_temperature=0.2, temperature_learning_rate=0.0))
     learner.update(random_batch())
     assert learner.alpha == pytest.approx(0.2)
 
 
-def test_layer_norm_critic_trains():
+def test_layer_norm_critic_trains(random_batch):
     learner = SAC(4, 2, SACSettings(hidden_sizes=(16,), layer_norm_critic=True, critic_learning_rate=1e-2))
     first = learner.update(random_batch(), metrics=True)["critic_loss"]
     for _ in range(100):

@@ -20,29 +20,18 @@ SMALL = SoftQSettings(
 )  # fmt: skip
 
 
-def random_batch(observations: int = 3, actions: int = 2, size: int = 16) -> Batch:
-    rng = np.random.default_rng(0)
-    return Batch(
-        observation=rng.standard_normal((size, observations)).astype(np.float32),
-        action=rng.uniform(-1, 1, (size, actions)).astype(np.float32),
-        reward=rng.standard_normal(size).astype(np.float32),
-        next_observation=rng.standard_normal((size, observations)).astype(np.float32),
-        terminated=(rng.random(size) < 0.2).astype(np.float32),
-    )
-
-
 def test_critic_target_by_hand():
     y = critic_target(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 1.0]), torch.tensor([5.0, 5.0]), 0.9)
     assert y.tolist() == pytest.approx([5.5, 1.0])
 
 
-def test_one_update_is_one_step_of_adam_on_the_critics_and_on_the_sampler():
+def test_one_update_is_one_step_of_adam_on_the_critics_and_on_the_sampler(random_batch):
     # Written out again: the same draws, plain autograd, torch.optim.Adam.
     learner = SoftQ(3, 2, SMALL, seed=0)
     sampler, critics, targets = (copy.deepcopy(m) for m in (learner.sampler, learner.critics, learner.target_critics))
     generator = torch.Generator()
     generator.set_state(learner.state().tensors["soft_q/generator"])
-    batch = random_batch()
+    batch = random_batch(size=16, observations=3)
     learner.update(batch)
 
     s, a, r, s2, d = (torch.from_numpy(getattr(batch, name)) for name in Batch.__annotations__)
@@ -74,11 +63,11 @@ def test_one_update_is_one_step_of_adam_on_the_critics_and_on_the_sampler():
         torch.testing.assert_close(new, 0.995 * old + 0.005 * source, rtol=0, atol=1e-6)
 
 
-def test_a_hard_target_moves_only_at_its_interval():
+def test_a_hard_target_moves_only_at_its_interval(random_batch):
     learner = SoftQ(3, 2, SoftQSettings(hidden_sizes=(8,), tau=1.0, target_interval=3), seed=0)
     start = learner.target_critics.head.weight.clone()
     for update in range(1, 7):
-        learner.update(random_batch())
+        learner.update(random_batch(size=16, observations=3))
         moved = not torch.equal(start, learner.target_critics.head.weight)
         assert moved is (update >= 3)
         assert torch.equal(learner.target_critics.head.weight, learner.critics.head.weight) is (update % 3 == 0)
@@ -155,10 +144,10 @@ def test_several_actions_per_state_have_the_q_that_each_has_alone():
         torch.testing.assert_close(together[:, index], alone)
 
 
-def test_large_temperatures_put_large_values_in_reach_and_change_no_meaning():
+def test_large_temperatures_put_large_values_in_reach_and_change_no_meaning(random_batch):
     # The same problem in units a hundred times as large: Q is a hundred times as large, the policy the same.
     one, hundred = (SoftQ(3, 2, SoftQSettings(hidden_sizes=(16,), temperature=t), seed=0) for t in (1.0, 100.0))
-    batch = random_batch()
+    batch = random_batch(size=16, observations=3)
     scaled = Batch(batch.observation, batch.action, 100 * batch.reward, batch.next_observation, batch.terminated)
     for _ in range(20):
         one.update(batch)
