@@ -8,12 +8,16 @@ union of the replays:
     r_w = alpha sum_i w_i r_i / alpha_i
     y = r_w + gamma (1 - terminated) ( min_j Q^j(s',a',w) - alpha log pi(a'|s',w) ),   a' ~ pi(.|s',w)
 
-Both begin as the first skill's, whatever the weights, and learn what the weights are for. A skill that has all the
-weight remains itself: what is learnt here has a say of min(1, 4 (1 - sum_i w_i^2)), so none there, and all of it where
-no skill has more than 85 %; the rest is for the product of the skills' policies and the mean of their Q-functions.
+The policy begins as the first skill's, whatever the weights, and learns what the weights are for. The critics begin
+anew, with layer normalisation and a head start: without new steps nothing contradicts a critic that believes in an
+action nobody has tried, and without normalisation such beliefs grow without bound on some replays.
+
+A skill that has all the weight remains itself: what is learnt here has a say of min(1, 4 (1 - sum_i w_i^2)), so none
+there, and all of it where no skill has more than 85 %; the rest is for the product of the skills' policies and the mean
+of their Q-functions.
 
 Sources: soft actor-critic, see `robot_rl.algorithms.sac`; one network for all weights as in universal value functions,
-Schaul et al. 2015.
+Schaul et al. 2015; layer normalisation against values that diverge off the data, Ball et al. 2023 (arXiv 2302.02948).
 """
 
 from __future__ import annotations
@@ -37,6 +41,10 @@ from robot_rl.settings import check
 if TYPE_CHECKING:
     from policies.composed_q import ComposedQ
     from policies.skills import Skill
+
+
+HEAD_START = 0.1
+"""Share of the updates that are the critics' alone, before the policy moves."""
 
 
 @dataclass(frozen=True)
@@ -74,26 +82,26 @@ class Joint(nn.Module):
         critics: two or more, over the same and the action, in nats: Q / alpha.
     """
 
-    def __init__(self, first: Skill, skills: int) -> None:
-        """Starts as the first skill, whatever the weights.
+    def __init__(self, first: Skill, skills: int, seed: int = 0) -> None:
+        """The policy starts as the first skill, whatever the weights.
 
         Args:
             first: the first skill, with a Gaussian actor.
             skills: number N.
+            seed: of the critics' weights.
         """
         super().__init__()
         own: Any = first.actor
         observations, actions = own.hidden[0].in_features, own.head.out_features // 2
         hidden = [layer.out_features for layer in own.hidden]
-        bounds, generator = (own.log_std_min, own.log_std_max), torch.Generator()
+        bounds, generator = (own.log_std_min, own.log_std_max), torch.Generator().manual_seed(seed)
         self.actor = Actor(observations + skills, actions, hidden, bounds, generator)
-        _copy(own, self.actor, observations)
+        _copy(own, self.actor)
         stack = first.critics
         layers: Any = stack.hidden
         hidden = [layer.weight.shape[2] for layer in layers]
-        unit, normed = stack.unit / first.alpha, stack.norms is not None
-        self.critics = Critics(stack.count, observations + skills, actions, hidden, normed, generator, unit)
-        _copy(stack, self.critics, observations)
+        unit = stack.unit / first.alpha
+        self.critics = Critics(stack.count, observations + skills, actions, hidden, True, generator, unit)
 
     def gaussian(
         self, observation: Tensor, product: tuple[Tensor, Tensor], weights: Tensor
@@ -148,7 +156,7 @@ def learn_joint(
     generator = torch.Generator().manual_seed(settings.seed)
     count, discount = len(composed.skills), composed.skills[0].discount
     per_reward = torch.tensor([1.0 / skill.alpha for skill in composed.skills])  # nats per unit of reward i
-    joint = Joint(composed.skills[0], count)
+    joint = Joint(composed.skills[0], count, settings.seed)
     targets = copy.deepcopy(joint.critics).requires_grad_(False)
     critic_parameters = list(joint.critics.parameters())
     critic_adam = Adam(dict(joint.critics.named_parameters()), settings.learning_rate)
@@ -174,11 +182,12 @@ def learn_joint(
         loss = critic_loss(joint.critics(known, action), y)
         critic_adam.minimize(loss)
 
-        new_action, log_prob = sample_with_log_prob(*joint.gaussian(seen[0], products[0], w), noise[0])
-        with without_gradients(critic_parameters):
-            # J = E[ log pi(a|s,w) - min_j Q^j(s,a,w) / alpha ]
-            actor_loss = (log_prob - joint.critics(known, new_action).amin(dim=0)).mean()
-        actor_adam.minimize(actor_loss)
+        if update >= HEAD_START * settings.updates:
+            new_action, log_prob = sample_with_log_prob(*joint.gaussian(seen[0], products[0], w), noise[0])
+            with without_gradients(critic_parameters):
+                # J = E[ log pi(a|s,w) - min_j Q^j(s,a,w) / alpha ]
+                actor_loss = (log_prob - joint.critics(known, new_action).amin(dim=0)).mean()
+            actor_adam.minimize(actor_loss)
 
         move_targets(list(targets.parameters()), critic_parameters, settings.tau)
         if update % 500 == 0 or update == settings.updates - 1:
@@ -186,20 +195,12 @@ def learn_joint(
     return joint.requires_grad_(False)
 
 
-def _copy(module: nn.Module, wider: nn.Module, place: int) -> None:
-    """Copies the weights of a module to one of more inputs, whose first layer gets zeros for these.
-
-    Args:
-        module: has the weights; the inputs of its first layer are their second axis.
-        wider: gets them.
-        place: of the new inputs among all.
-    """
+def _copy(actor: nn.Module, wider: nn.Module) -> None:
+    """Copies an actor's weights to one of more inputs; the new ones, after the old, count nothing."""
     first = "hidden.0.weight"
-    weights = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-    old = weights[first]
-    more = wider.state_dict()[first].shape[1] - old.shape[1]
-    new = old.new_zeros(old.shape[0], more, *old.shape[2:])
-    weights[first] = torch.cat([old[:, :place], new, old[:, place:]], dim=1)
+    weights = {name: tensor.detach().clone() for name, tensor in actor.state_dict().items()}
+    more = wider.state_dict()[first].shape[1] - weights[first].shape[1]
+    weights[first] = nn.functional.pad(weights[first], (0, more))
     wider.load_state_dict(weights)
 
 

@@ -46,7 +46,7 @@ def skills(hold, new_skill):
 
 @pytest.fixture(scope="module")
 def learnt(skills):
-    settings = JointSettings(updates=1500, batch_size=128, learning_rate=3e-3, tau=0.05)
+    settings = JointSettings(updates=1200, batch_size=128, learning_rate=5e-3, tau=0.1)
     return ComposedQ(skills, joint=learn_joint(ComposedQ(skills), sample, settings))
 
 
@@ -77,6 +77,16 @@ def test_one_skill_alone_remains_itself(learnt):
         for a, b in zip(ours, plain.product(seen, w), strict=True):
             assert torch.equal(a, b)
         torch.testing.assert_close(learnt.q(seen, actions, w), plain.q(seen, actions, w), rtol=1e-6, atol=0.0)
+
+
+def test_the_policy_waits_for_the_critics(skills):
+    composed = ComposedQ(skills)
+    joint = learn_joint(composed, sample, JointSettings(updates=1))
+    seen = composed.normalized(STATES)[0]
+    for weights in ([1.0, 0.0], [0.3, 0.7]):
+        ours = joint.actor(torch.cat([seen, torch.tensor(weights).expand(3, -1)], dim=1))
+        for a, b in zip(ours, skills[0].actor(seen), strict=True):
+            torch.testing.assert_close(a, b)
 
 
 def test_the_say_of_what_was_learnt_grows_from_nothing_to_all():
