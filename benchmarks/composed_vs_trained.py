@@ -81,6 +81,13 @@ PROBLEMS = {
     "reach": Problem(
         "planar_arm", "reach", {side: {"prefer": side} for side in ("left", "right")}, {"prefer": "both"}
     ),
+    "dclaw": Problem(
+        "dclaw",
+        "turn_valve",
+        {aim: {"aim": aim, "goal": [0.0, 0.0]} for aim in ("turn", "calm")},
+        {"aim": "both", "goal": [0.0, 0.0]},
+        {"sac": {"temperature_learning_rate": 0.0, "initial_temperature": 0.2}},
+    ),
     "walk": Problem(
         "go2",
         "walk",
