@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import log_one_minus_tanh_squared
+from robot_rl.algorithms.langevin import langevin
 from robot_rl.algorithms.networks import Sampler
 from robot_rl.algorithms.svgd import (
     Kernel,
@@ -246,6 +247,11 @@ def test_the_networks_gradient_is_the_direction_carried_back_by_finite_differenc
             assert gradient.view(-1)[index].item() == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-8)
 
 
+def between(drawn: Tensor) -> float:
+    """Share further than three standard deviations from all of the four modes; 0.011 of an exact sample."""
+    return float((torch.cdist(drawn, MODES).amin(dim=1) > 3 * 0.12).float().mean())
+
+
 def test_one_network_learns_to_sample_every_density_for_its_state():
     # One state per density. They sharpen over the first half, as a Q-function does that starts from nothing.
     states = torch.eye(4)
@@ -271,6 +277,14 @@ def test_one_network_learns_to_sample_every_density_for_its_state():
         print(f"{name}: MMD^2 {found[name][0]:.1e}, Gaussian fit {found[name][1]:.1e}")
     shares = torch.bincount(torch.cdist(drawn[1], MODES).argmin(1), minlength=4) / 1000
     print("shares of the four modes", shares.tolist())
+    # What a network of one piece must leave between the modes, a few Langevin steps bring home.
+    moved = langevin(in_pre_tanh_space(four_modes), torch.atanh(drawn[1]), 0.14, 5, noise)
+    kept = TwoSamples(torch.tanh(moved), exact_sample(four_modes, 1000, seed=21)).mmd
+    print(f"four modes after Langevin steps: MMD^2 {kept:.1e}")
+    assert kept < 0.6 * found["four_modes"][0]
+    print("between them", between(drawn[1]), between(torch.tanh(moved)))
+    assert between(drawn[1]) > 0.04
+    assert between(torch.tanh(moved)) < 0.025
     assert shares.min() > 0.15
     assert drawn.abs().max() <= 1.0
     for name, (ours, fitted) in found.items():
