@@ -1,6 +1,6 @@
 """Samples of known densities on the box [-1, 1]^2: SVGD and soft Q-learning's sampler beside exact samples.
 
-    python benchmarks/densities.py [--seed 0 1 2] [--points 500] [--updates 6000] [--sharpening 1000] [--json]
+    python benchmarks/densities.py [--seed 0 1 2] [--points 500] [--updates 6000] [--sharpening 4000] [--json]
 
 A Gaussian, four modes, a ring, and a density that is pressed into a corner of the box. Five samples of each:
 
@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,19 @@ LEVEL = 0.05
 """Share of permutations below which two samples are said to differ."""
 ROWS = 16
 """Times that each state is in a batch of the sampler's training; soft Q-learning has 256 states."""
-LEARNING_RATE = 1e-3
-"""Adam's step size at the start; it falls to zero. With three times as much, one of the four modes may be lost."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Of the sampler, beside soft Q-learning's settings."""
+
+    updates: int
+    sharpening: int
+    """Updates from the uniform to the density."""
+    learning_rate: float
+    """Adam's step size at the start; it falls to zero."""
+    factors: tuple[float, ...]
+    """Of the kernel's bandwidth."""
 
 
 MODES, MODE_STD = 0.6 * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 0.12
@@ -120,16 +132,16 @@ def svgd_particles(log_density: Callable[[Tensor], Tensor], count: int, generato
     return torch.tanh(svgd(in_pre_tanh_space(log_density), start))
 
 
-def trained_sampler(updates: int, sharpening: int, generator: torch.Generator) -> Sampler:
+def trained_sampler(training: Training, generator: torch.Generator) -> Sampler:
     """One network that draws from each density in a state of its own, the rows of the unit matrix."""
     settings, count = SoftQSettings(), len(DENSITIES)
     sampler = Sampler(count, SIZE, settings.hidden_sizes, generator)
-    adam = Adam(dict(sampler.named_parameters()), LEARNING_RATE)
-    kernel = Kernel(settings.kernel, settings.bandwidth, settings.bandwidth_rule)
+    adam = Adam(dict(sampler.named_parameters()), training.learning_rate)
+    kernel = Kernel(settings.kernel, settings.bandwidth, settings.bandwidth_rule, training.factors)
     states = torch.eye(count).repeat_interleave(ROWS, dim=0)  # (B, S)
-    for update in range(updates):
-        adam.learning_rate = LEARNING_RATE * (1.0 - update / updates)
-        sharpness = min(1.0, (update + 1) / sharpening)
+    for update in range(training.updates):
+        adam.learning_rate = training.learning_rate * (1.0 - update / training.updates)
+        sharpness = min(1.0, (update + 1) / training.sharpening)
 
         def log_density(u: Tensor, sharpness: float = sharpness) -> Tensor:
             parts = torch.tanh(u).chunk(count)
@@ -182,10 +194,10 @@ def modes_of(drawn: Tensor) -> dict[str, Any]:
     return {"shares": shares.tolist(), "between": float((distance > 4 * MODE_STD).float().mean())}
 
 
-def measure(seed: int, points: int, updates: int, sharpening: int) -> dict[str, dict[str, Any]]:
+def measure(seed: int, points: int, training: Training) -> dict[str, dict[str, Any]]:
     """MMD^2 and p value of every sample by density, and the threshold."""
     generator = torch.Generator().manual_seed(seed)
-    sampler = trained_sampler(updates, sharpening, generator)
+    sampler = trained_sampler(training, generator)
     with torch.no_grad():
         noise = torch.randn(len(DENSITIES), points, SIZE, generator=generator)
         drawn = sampler(torch.eye(len(DENSITIES)), noise)  # (D, points, 2), pre-tanh
@@ -218,12 +230,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--points", type=int, default=500, help="in every sample")
     parser.add_argument("--updates", type=int, default=6000, help="of the sampler")
-    sharpening = SoftQSettings().sharpening_updates
+    own = SoftQSettings()
+    sharpening, factors = own.sharpening_updates, own.bandwidth_factors
     parser.add_argument("--sharpening", type=int, default=sharpening, help="updates from the uniform to the density")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the sampler at the start")
+    parser.add_argument("--factors", type=float, nargs="+", default=factors, help="of the kernel's bandwidth")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    runs = {seed: measure(seed, given.points, given.updates, given.sharpening) for seed in given.seed}
+    training = Training(given.updates, given.sharpening, given.learning_rate, tuple(given.factors))
+    runs = {seed: measure(seed, given.points, training) for seed in given.seed}
     if given.json:
         print(json.dumps(runs, indent=1))
         return

@@ -92,9 +92,10 @@ class TwoSamples:
         return float(np.mean([self.between(rng.permutation(self.ours)) >= self.mmd for _ in range(200)]))
 
 
+@pytest.mark.parametrize("factors", [(1.0,), (0.2, 3.0)])
 @pytest.mark.parametrize("shape", ["gaussian", "inverse_multiquadric"])
-def test_the_slope_of_a_kernel_is_its_derivative(shape: str):
-    kernel = Kernel(shape, bandwidth=0.7)
+def test_the_slope_of_a_kernel_is_its_derivative(shape: str, factors: tuple[float, ...]):
+    kernel = Kernel(shape, bandwidth=0.7, factors=factors)
     squared = torch.tensor([[0.0, 0.3], [2.0, 5.0]], dtype=torch.float64)
     step = 1e-6
     numeric = (kernel(squared + step)[0] - kernel(squared - step)[0]) / (2 * step)
@@ -110,6 +111,13 @@ def test_the_bandwidth_follows_the_median_by_either_rule_and_in_every_state_apar
     expected = [5 / (2 * math.log(4)), 20 / (2 * math.log(4))]
     assert Kernel(rule="half_median").width(both).flatten().tolist() == pytest.approx(expected)
     assert Kernel().width(torch.zeros(2, 2)).item() == pytest.approx(1e-3)
+
+
+def test_a_kernel_of_several_widths_is_the_mean_of_those_of_one():
+    squared = torch.rand(3, 6, 5, generator=generator(), dtype=torch.float64)
+    h = Kernel().width(squared)
+    expected = (torch.exp(-squared / (0.25 * h)) + torch.exp(-squared / (4.0 * h))) / 2.0
+    torch.testing.assert_close(Kernel(factors=(0.25, 4.0))(squared)[0], expected)
 
 
 @pytest.mark.parametrize("kernel", [Kernel(bandwidth=0.4), Kernel("inverse_multiquadric", bandwidth=1.3)])
@@ -298,6 +306,8 @@ def test_what_cannot_work_is_refused_with_what_is_allowed():
         ({"shape": "cubic"}, "gaussian, inverse_multiquadric"),
         ({"bandwidth": 0.0}, "positive"),
         ({"rule": "mean"}, "half_median, median"),
+        ({"factors": ()}, "one or more"),
+        ({"factors": (1.0, 0.0)}, "positive"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             Kernel(**values)
