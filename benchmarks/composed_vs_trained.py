@@ -81,6 +81,17 @@ PROBLEMS = {
     "reach": Problem(
         "planar_arm", "reach", {side: {"prefer": side} for side in ("left", "right")}, {"prefer": "both"}
     ),
+    "dclaw": Problem(
+        "dclaw",
+        "turn_valve",
+        {aim: {"aim": aim, "goal": [0.0, 0.0]} for aim in ("turn", "calm")},
+        {"aim": "both", "goal": [0.0, 0.0]},
+        {
+            "sac": {"temperature_learning_rate": 0.0, "initial_temperature": 0.1},
+            # Half of an episode: the valve is at its goal by then, or was not understood.
+            "trainer": {"episode_seconds": 4.0, "batch_size": 128},
+        },
+    ),
     "walk": Problem(
         "go2",
         "walk",

@@ -33,6 +33,26 @@ SKILLS = ("forward", "left")
 SAMPLERS = {"points": ImportanceSampler, "product": ProductSampler, "cem": CrossEntropySampler}
 
 
+def composition(folder: Path, names: Sequence[str], updates: int, together: int) -> ComposedQ:
+    """The skills put together.
+
+    Args:
+        folder: holds their runs.
+        names: of the skills, and of their runs.
+        updates: of each skill from the experience of all; 0 for none.
+        together: updates of what all are worth together; 0 for none.
+    """
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    loaded = [load_skill(source) for source in skill_sources([str(folder / name) for name in names], names)]
+    if updates:
+        share_experience(loaded, updates, say)
+    joint = learn_together(loaded, JointSettings(updates=together), say) if together else None
+    return ComposedQ([one.skill() for one in loaded], joint=joint)
+
+
 def headings(
     folder: Path, sampler: str, updates: int, together: int, episodes: int, count: int
 ) -> list[dict[str, Any]]:
@@ -46,14 +66,7 @@ def headings(
         episodes: for each weight.
         count: of the weights.
     """
-    loaded = [load_skill(source) for source in skill_sources([str(folder / name) for name in SKILLS], SKILLS)]
-    if updates:
-        share_experience(loaded, updates, lambda line: print(line, file=sys.stderr, flush=True))
-    joint = None
-    if together:
-        say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-        joint = learn_together(loaded, JointSettings(updates=together), say)
-    composed = ComposedQ([one.skill() for one in loaded], joint=joint)
+    composed = composition(folder, SKILLS, updates, together)
     config = saved_config(folder / SKILLS[0])
     env = make_env(config.spec(), "walk", {**config.task_settings, "pursue": "mean"})
     chosen: Sampler = SAMPLERS[sampler](composed)

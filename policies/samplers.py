@@ -15,6 +15,7 @@ from torch import Tensor
 
 from policies.candidates import CandidatePolicy, CandidateSettings, ranked
 from policies.composed_q import ComposedQ, product_of_gaussians
+from robot_rl.algorithms.langevin import langevin
 from robot_rl.algorithms.svgd import Kernel, LogDensity, in_pre_tanh_space, score_of, stein_direction
 
 REFERENCE_DRAWS = 1024
@@ -107,9 +108,11 @@ class ParticleSampler:
             _, log_std = product_of_gaussians(*composed.gaussians(seen), weights)
             scale = log_std.exp()[:, None]  # (B, 1, d)
         target = in_pre_tanh_space(lambda action: composed.q(seen, action, weights) / temperature)
-        move = self._langevin if self._mala else self._stein
-        for _ in range(self._steps):
-            u = move(target, u, scale)
+        if self._mala:
+            u = langevin(target, u, self._step_size * scale, self._steps, self._generator)
+        else:
+            for _ in range(self._steps):
+                u = self._stein(target, u, scale)
         with torch.no_grad():
             q = composed.q(seen, torch.tanh(u), weights)
             best = u[torch.arange(rows), q.argmax(dim=1)]
@@ -125,20 +128,6 @@ class ParticleSampler:
         phi = stein_direction(x, score, x, Kernel())
         length = phi.norm(dim=-1, keepdim=True).clamp(min=1.0)
         return u + self._step_size * scale * phi / length
-
-    def _langevin(self, target: LogDensity, u: Tensor, scale: Tensor) -> Tensor:
-        variance = (self._step_size * scale) ** 2
-        score = score_of(target, u)
-        noise = torch.randn(u.shape, generator=self._generator)
-        proposal = u + 0.5 * variance * score + variance.sqrt() * noise
-        back = score_of(target, proposal)
-        with torch.no_grad():
-            # log q(u | u') - log q(u' | u) of the two Langevin steps
-            there = ((proposal - u - 0.5 * variance * score).square() / variance).sum(dim=-1)
-            again = ((u - proposal - 0.5 * variance * back).square() / variance).sum(dim=-1)
-            log_ratio = target(proposal) - target(u) + 0.5 * (there - again)  # (B, P)
-            accepted = torch.rand(log_ratio.shape, generator=self._generator).log() < log_ratio
-        return torch.where(accepted[..., None], proposal, u)
 
 
 class CrossEntropySampler:

@@ -74,6 +74,8 @@ class SoftQSettings:
     """Of the kernel, in squared units of the pre-tanh action; none follows the median distance."""
     bandwidth_rule: str = "half_median"
     """How: half_median (med / (2 log(N + 1)), as in the paper), or median (med / log N), which loses modes sooner."""
+    bandwidth_factors: tuple[float, ...] = (1.0,)
+    """Of the bandwidth; the kernel is the mean over them. 0.125 0.5 2 draws the shape of narrow modes better."""
     candidates: int = 16
     """Fixed draws of which the deterministic policy takes the one with the highest Q."""
 
@@ -98,6 +100,10 @@ class SoftQSettings:
             kernel=(self.kernel in KERNELS, f"one of {', '.join(KERNELS)}"),
             bandwidth=(self.bandwidth is None or self.bandwidth > 0, "positive or none"),
             bandwidth_rule=(self.bandwidth_rule in BANDWIDTH_RULES, f"one of {', '.join(BANDWIDTH_RULES)}"),
+            bandwidth_factors=(
+                len(self.bandwidth_factors) > 0 and all(f > 0 for f in self.bandwidth_factors),
+                "one or more, positive",
+            ),
             candidates=(self.candidates >= 1, "at least 1"),
         )
 
@@ -147,7 +153,7 @@ class SoftQ(NetworkLearner):
         super().__init__(observation_size, action_size, seed, normalizer)
         self.settings = settings = settings or SoftQSettings()
         self.alpha = settings.temperature
-        self.kernel = Kernel(settings.kernel, settings.bandwidth, settings.bandwidth_rule)
+        self.kernel = Kernel(settings.kernel, settings.bandwidth, settings.bandwidth_rule, settings.bandwidth_factors)
         self.sampler = Sampler(observation_size, action_size, settings.hidden_sizes, self._generator)
         self.critics = Critics(
             settings.critics,

@@ -46,6 +46,9 @@ class Kernel:
     rule: str = "half_median"
     """half_median: h = med / (2 log(N + 1)), narrow enough to tell modes apart; median: h = med / log N, twice as wide;
     at least 1e-3 both."""
+    factors: tuple[float, ...] = (1.0,)
+    """Of h; the kernel is the mean of those with bandwidths factor * h. Narrow ones see the shape of a mode, wide ones
+    that there are others."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot work, by name."""
@@ -55,6 +58,7 @@ class Kernel:
             shape=(self.shape in KERNELS, f"one of {', '.join(KERNELS)}"),
             bandwidth=(self.bandwidth is None or self.bandwidth > 0, "positive, or none to follow the median"),
             rule=(self.rule in BANDWIDTH_RULES, f"one of {', '.join(BANDWIDTH_RULES)}"),
+            factors=(len(self.factors) > 0 and all(f > 0 for f in self.factors), "one or more, positive"),
         )
 
     def width(self, squared_distance: Tensor) -> Tensor:
@@ -88,6 +92,11 @@ class Kernel:
             k and dk / d|x - y|^2, (..., N, M) each.
         """
         h = self.width(squared_distance)  # (..., 1, 1)
+        kernels, slopes = zip(*(self._at(squared_distance, factor * h) for factor in self.factors), strict=True)
+        return sum(kernels) / len(kernels), sum(slopes) / len(slopes)
+
+    def _at(self, squared_distance: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Kernel and derivative for one bandwidth."""
         if self.shape == "gaussian":
             k = torch.exp(-squared_distance / h)
             return k, -k / h

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import log_one_minus_tanh_squared
+from robot_rl.algorithms.langevin import langevin
 from robot_rl.algorithms.networks import Sampler
 from robot_rl.algorithms.svgd import (
     Kernel,
@@ -91,9 +92,10 @@ class TwoSamples:
         return float(np.mean([self.between(rng.permutation(self.ours)) >= self.mmd for _ in range(200)]))
 
 
+@pytest.mark.parametrize("factors", [(1.0,), (0.2, 3.0)])
 @pytest.mark.parametrize("shape", ["gaussian", "inverse_multiquadric"])
-def test_the_slope_of_a_kernel_is_its_derivative(shape: str):
-    kernel = Kernel(shape, bandwidth=0.7)
+def test_the_slope_of_a_kernel_is_its_derivative(shape: str, factors: tuple[float, ...]):
+    kernel = Kernel(shape, bandwidth=0.7, factors=factors)
     squared = torch.tensor([[0.0, 0.3], [2.0, 5.0]], dtype=torch.float64)
     step = 1e-6
     numeric = (kernel(squared + step)[0] - kernel(squared - step)[0]) / (2 * step)
@@ -109,6 +111,13 @@ def test_the_bandwidth_follows_the_median_by_either_rule_and_in_every_state_apar
     expected = [5 / (2 * math.log(4)), 20 / (2 * math.log(4))]
     assert Kernel(rule="half_median").width(both).flatten().tolist() == pytest.approx(expected)
     assert Kernel().width(torch.zeros(2, 2)).item() == pytest.approx(1e-3)
+
+
+def test_a_kernel_of_several_widths_is_the_mean_of_those_of_one():
+    squared = torch.rand(3, 6, 5, generator=generator(), dtype=torch.float64)
+    h = Kernel().width(squared)
+    expected = (torch.exp(-squared / (0.25 * h)) + torch.exp(-squared / (4.0 * h))) / 2.0
+    torch.testing.assert_close(Kernel(factors=(0.25, 4.0))(squared)[0], expected)
 
 
 @pytest.mark.parametrize("kernel", [Kernel(bandwidth=0.4), Kernel("inverse_multiquadric", bandwidth=1.3)])
@@ -246,6 +255,11 @@ def test_the_networks_gradient_is_the_direction_carried_back_by_finite_differenc
             assert gradient.view(-1)[index].item() == pytest.approx((above - below) / (2 * step), rel=1e-5, abs=1e-8)
 
 
+def between(drawn: Tensor) -> float:
+    """Share further than three standard deviations from all of the four modes; 0.011 of an exact sample."""
+    return float((torch.cdist(drawn, MODES).amin(dim=1) > 3 * 0.12).float().mean())
+
+
 def test_one_network_learns_to_sample_every_density_for_its_state():
     # One state per density. They sharpen over the first half, as a Q-function does that starts from nothing.
     states = torch.eye(4)
@@ -271,6 +285,14 @@ def test_one_network_learns_to_sample_every_density_for_its_state():
         print(f"{name}: MMD^2 {found[name][0]:.1e}, Gaussian fit {found[name][1]:.1e}")
     shares = torch.bincount(torch.cdist(drawn[1], MODES).argmin(1), minlength=4) / 1000
     print("shares of the four modes", shares.tolist())
+    # What a network of one piece must leave between the modes, a few Langevin steps bring home.
+    moved = langevin(in_pre_tanh_space(four_modes), torch.atanh(drawn[1]), 0.14, 5, noise)
+    kept = TwoSamples(torch.tanh(moved), exact_sample(four_modes, 1000, seed=21)).mmd
+    print(f"four modes after Langevin steps: MMD^2 {kept:.1e}")
+    assert kept < 0.6 * found["four_modes"][0]
+    print("between them", between(drawn[1]), between(torch.tanh(moved)))
+    assert between(drawn[1]) > 0.04
+    assert between(torch.tanh(moved)) < 0.025
     assert shares.min() > 0.15
     assert drawn.abs().max() <= 1.0
     for name, (ours, fitted) in found.items():
@@ -284,6 +306,8 @@ def test_what_cannot_work_is_refused_with_what_is_allowed():
         ({"shape": "cubic"}, "gaussian, inverse_multiquadric"),
         ({"bandwidth": 0.0}, "positive"),
         ({"rule": "mean"}, "half_median, median"),
+        ({"factors": ()}, "one or more"),
+        ({"factors": (1.0, 0.0)}, "positive"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             Kernel(**values)
