@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from robot_rl.algorithms.a3c import A3C, A3CSettings
-from robot_rl.errors import ConfigurationError, LearnerEnded, StorageError
+from robot_rl.errors import ConfigurationError, StorageError, WorkerEnded
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.normalizer import Normalizer
 from robot_rl.training.run import Run
@@ -164,13 +164,13 @@ def test_ctrl_c_stops_the_workers_after_a_whole_rollout_and_keeps_everything(tmp
 
 def test_a_worker_that_is_killed_ends_training_and_the_other_workers():
     running = descendants()
-    with pytest.raises(LearnerEnded, match=r"worker \d has died, exit code -9"):
+    with pytest.raises(WorkerEnded, match=r"worker \d has died, exit code -9"):
         train_with_workers(Mortal, workers(2), TRAINER)
     assert len(descendants() - running) <= 2
 
 
 def test_what_goes_wrong_in_a_worker_is_said_with_its_own_exit_code():
-    with pytest.raises(LearnerEnded, match=r"worker 0: reward.*nan") as caught:
+    with pytest.raises(WorkerEnded, match=r"worker 0: reward.*nan") as caught:
         train_with_workers(NotANumber, make_learner, TRAINER)
     assert caught.value.exit_code == 2
 
