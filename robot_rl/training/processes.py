@@ -42,7 +42,8 @@ class RemoteObject:
 
         Args:
             name: of the object.
-            make: makes it there from `arguments`; something that another process can be given, as they must be.
+            make: makes it there from `arguments`; something that another process can be given, as they must be. What it
+                makes has a `close`.
             arguments: of `make`.
             context: of multiprocessing, that starts the process.
         """
@@ -95,10 +96,10 @@ def _serve(connection: Connection, make: Callable[..., Any], arguments: tuple[An
     torch.set_num_threads(1)
     keep_freed_memory()
     try:
-        served = make(*arguments)
-        while True:
-            method, given = connection.recv()
-            connection.send(("answer", getattr(served, method)(*given)))
+        with contextlib.closing(make(*arguments)) as served:
+            while True:
+                method, given = connection.recv()
+                connection.send(("answer", getattr(served, method)(*given)))
     except RobotRLError as error:
         with contextlib.suppress(BrokenPipeError):
             connection.send(("error", (str(error), error.exit_code)))

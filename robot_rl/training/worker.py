@@ -115,5 +115,9 @@ class Worker:
         self._collector.load_state(state.part("collector"), seed)
         return self._place()
 
+    def close(self) -> None:
+        """Closes the environment."""
+        self._collector.env.close()
+
     def _place(self) -> dict[str, Any]:
         return {"at_start": self._collector.at_start, "has_snapshots": self._collector.has_snapshots}
