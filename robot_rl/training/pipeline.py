@@ -12,7 +12,6 @@ run goes on bit for bit.
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 from collections.abc import Callable
 from typing import Any
@@ -85,7 +84,7 @@ class Pipeline:
         """
         seed = int(np.random.SeedSequence([settings.seed, 2]).generate_state(1)[0])
         arguments = (make_env, make_learner, seed, settings.keep_terms)
-        self._worker = RemoteObject("simulation", RolloutWorker, arguments, multiprocessing.get_context("spawn"))
+        self._worker = RemoteObject("simulation", RolloutWorker, arguments)
         self._in_making = False
         self._waiting: Chunk | None = None
         self._at_start = self.has_snapshots = self._lost = False

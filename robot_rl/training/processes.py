@@ -11,12 +11,23 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+import torch.multiprocessing
 
 from robot_rl.errors import RobotRLError, WorkerEnded
 from robot_rl.training.memory import keep_freed_memory
 
 _PATIENCE = 10.0
 """s for a process to end by itself."""
+
+
+def clean_context() -> Any:
+    """The context of multiprocessing that starts processes from one that has loaded torch and done nothing else.
+
+    So they inherit no thread, no lock and no open file of this program, and do not take seconds each to load torch.
+    """
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["robot_rl.training.worker", "robot_rl.training.rollout_worker"])
+    return context
 
 
 @contextlib.contextmanager
@@ -37,7 +48,7 @@ class RemoteObject:
         connection: to wait for an answer on.
     """
 
-    def __init__(self, name: str, make: Callable[..., Any], arguments: tuple[Any, ...], context: Any) -> None:
+    def __init__(self, name: str, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         """Starts the process.
 
         Args:
@@ -45,9 +56,9 @@ class RemoteObject:
             make: makes it there from `arguments`; something that another process can be given, as they must be. What it
                 makes has a `close`.
             arguments: of `make`.
-            context: of multiprocessing, that starts the process.
         """
         self.name = name
+        context = clean_context()
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, make, arguments), name=name, daemon=True)
         with signals_blocked():
@@ -111,7 +122,7 @@ def _serve(connection: Connection, make: Callable[..., Any], arguments: tuple[An
 def _end_with_parent() -> None:
     """Asks Linux to kill this process when its parent dies: one that waits for a lock does not see a closed pipe.
 
-    Where a server forks the processes, that is their parent, and it ends with the program.
+    The parent is the server that forks the processes, which ends with the program.
     """
     if sys.platform.startswith("linux"):
         pr_set_pdeathsig, sigkill = 1, 9

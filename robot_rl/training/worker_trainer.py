@@ -14,7 +14,6 @@ from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
-import torch.multiprocessing
 
 from robot_rl.algorithms.a3c import A3C
 from robot_rl.algorithms.learner import Learner
@@ -23,7 +22,7 @@ from robot_rl.training.collector import Environment
 from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
 from robot_rl.training.metrics import mean_metrics
 from robot_rl.training.normalizer import Normalizer
-from robot_rl.training.processes import RemoteObject
+from robot_rl.training.processes import RemoteObject, clean_context
 from robot_rl.training.run import Run
 from robot_rl.training.state import State
 from robot_rl.training.worker import Shared, Worker
@@ -87,16 +86,14 @@ class Workers:
             seed: of the run.
         """
         self.observation_size, self.action_size = learner.observation_size, learner.action_size
-        # Forks of a process that has loaded torch and nothing else: each would take seconds to load it by itself.
-        context = torch.multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["robot_rl.training.worker"])
+        context = clean_context()
         self.steps = context.Value("q", 0)
         self._stop = context.Event()
         # Kept: a semaphore that nobody here holds any more is gone before a worker has found it.
         self._shared = shared = Shared(learner.share(), context.Lock(), self.steps, self._stop)
         self._places: list[dict[str, Any]] = []
         self._workers = [
-            RemoteObject(f"worker {index}", Worker, (index, shared, make_env, make_learner, seed), context)
+            RemoteObject(f"worker {index}", Worker, (index, shared, make_env, make_learner, seed))
             for index in range(workers_of(learner))
         ]
 

@@ -129,7 +129,8 @@ def test_a_simulation_that_dies_ends_training_with_all_saved(make, says: str, co
     with pytest.raises(WorkerEnded, match=says) as caught:
         train_in_pipeline(make, slope_learner, dataclasses.replace(TRAINER, chunk_ticks=8), run)
     assert caught.value.exit_code == code
-    assert len(descendants() - running) <= 1  # Python's own tracker of what processes share
+    # What is left are Python's own tracker of shared memory and the server that forks, for all later processes.
+    assert len(descendants() - running) <= 2
     last = 24 if make is NotANumber else 32  # whole chunks of 8 before the 30th and the 40th step
     assert [int(path.name) for path in run.checkpoints.glob("0*")] == [last]
     if make is Mortal:
@@ -138,10 +139,10 @@ def test_a_simulation_that_dies_ends_training_with_all_saved(make, says: str, co
 
 def test_a_simulation_does_not_outlive_a_trainer_that_is_killed():
     script = (
-        "from multiprocessing import get_context; import time; from robot_rl.training.processes import RemoteObject\n"
+        "import time; from robot_rl.training.processes import RemoteObject\n"
         "from tests.robot_rl.training.slopes import Hesitant\n"
         "if __name__ == '__main__':\n"
-        "    one = RemoteObject('one', Hesitant, (), get_context('spawn'))\n"
+        "    one = RemoteObject('one', Hesitant, ())\n"
         "    one.ask('snapshot'); print(one._process.pid, flush=True)\n"
         "    one.connection.poll(60); print('up', flush=True)\n"
         "    time.sleep(60)\n"
