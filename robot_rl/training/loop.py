@@ -181,7 +181,7 @@ class TrainingLoop(ABC):
         if self.step:
             progress.say(f"resumed at step {self.step}")
         try:
-            with _stop_signals() as self._stop:
+            with stop_signals() as self._stop:
                 self._loop(log, progress)
                 if log is not None and self._checkpoint_step < self.step:
                     self._save(log)
@@ -350,7 +350,7 @@ class _Speed:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """Turns the first Ctrl-C or SIGTERM into a wish that the loop meets between two steps; a second one raises."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -103,7 +103,7 @@ class RemoteObject:
 
 def _serve(connection: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """The other process from its beginning to its end, which comes when the connection closes."""
-    _end_with_parent()
+    end_with_parent()
     torch.set_num_threads(1)
     keep_freed_memory()
     try:
@@ -119,7 +119,7 @@ def _serve(connection: Connection, make: Callable[..., Any], arguments: tuple[An
     sys.exit(0)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Asks Linux to kill this process when its parent dies: one that waits for a lock does not see a closed pipe.
 
     The parent is the server that forks the processes, which ends with the program.

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -45,11 +44,13 @@ def connected(address: str | None, cpus: int) -> Iterator[ModuleType]:
         ConfigurationError: Ray is not installed, or there is no cluster at `address`.
     """
     check_installed()
-    if address is None and "ray" not in sys.modules:  # it reads both when it is loaded
-        # Otherwise Ray takes 127.0.0.1 for a mistake, looks up the machine's own address and listens on all of them.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Ray reads these when it is loaded.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers about every cluster
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if address is None or address.partition(":")[0] in (LOCALHOST, "localhost"):
+        # Otherwise it takes 127.0.0.1 for a mistake, looks up the machine's own address and listens on all of them.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     if ray.is_initialized():

@@ -1,0 +1,133 @@
+"""Workers on Ray: real nodes of a cluster on this machine, of which some are killed."""
+
+import dataclasses
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from robot_rl.errors import ConfigurationError, WorkerEnded
+from robot_rl.training.metrics import read_metrics
+from robot_rl.training.ray_workers import RaySettings, train_on_ray
+from robot_rl.training.run import Run
+from robot_rl.training.trainer import TrainerSettings
+from tests.robot_rl.training.slopes import NotANumber, Slope, descendants, slope_learner
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAINER = TrainerSettings(
+    total_steps=800, start_steps=20, batch_size=8, replay_capacity=1000, checkpoint_interval=10_000, log_interval=100,
+    evaluation_interval=200, threads=1, seed=2, chunk_ticks=8,
+)  # fmt: skip
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra 'ray')"
+)
+LISTENING = """
+import os
+from pathlib import Path
+from robot_rl.training.ray_cluster import connected
+from tests.robot_rl.training.slopes import descendants
+
+with connected(None, 1) as ray:
+    ray.get(ray.remote(num_cpus=1)(os.getpid).remote())
+    own = set()
+    for process in {os.getpid(), *descendants()}:
+        for open_file in Path(f"/proc/{process}/fd").glob("*"):
+            try:
+                own.add(os.readlink(open_file))
+            except OSError:
+                pass  # closed since
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in own:
+                print(words[1].split(":")[0])
+"""
+
+
+def workers_of_ray() -> list[int]:
+    """Processes in which a worker lives."""
+    found = []
+    for process in descendants():
+        try:
+            if b"RolloutWorker" in Path(f"/proc/{process}/cmdline").read_bytes():
+                found.append(process)
+        except OSError:
+            pass  # gone since
+    return sorted(found)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(tmp_path, capfd, monkeypatch):
+    # Ray reads these when it is loaded: nodes on 127.0.0.1, no word to its makers, no token in this user's home.
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
+    nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", wait=False) for _ in range(3)]
+    killed = []
+
+    def kill(learner) -> dict[str, float]:
+        if not killed:
+            killed.append(workers_of_ray()[0])
+            os.kill(killed[0], signal.SIGKILL)
+        elif len(killed) == 1:
+            occupied = {one["node_id"] for one in ray.util.state.list_actors() if one["state"] == "ALIVE"}
+            node = next(node for node in nodes if node.node_id in occupied)
+            cluster.remove_node(node, allow_graceful=False)
+            killed.append(node)
+        return {}
+
+    run = Run.create(tmp_path / "run", {})
+    try:
+        ray.init(address=cluster.address, log_to_driver=False)
+        result = train_on_ray(Slope, slope_learner, TRAINER, RaySettings(workers=2), run, kill)
+        assert (result.steps, result.updates, len(killed)) == (800, 780, 2)
+        assert result.metrics["rollout/workers_lost"] == 2
+        said = capfd.readouterr().err
+        assert said.count("has died and is replaced; its chunk is lost") == 2
+        ages = [line["rollout/weights_age"] for line in read_metrics(run.metrics) if "rollout/weights_age" in line]
+        assert all(0 <= age <= 4 * 8 for age in ages[1:])  # at most what two workers hold, twice
+        # Gone on with from the checkpoint; what went wrong there is said here, after another checkpoint.
+        more = dataclasses.replace(TRAINER, total_steps=1200, evaluation_interval=0)
+        assert train_on_ray(Slope, slope_learner, more, RaySettings(workers=2), run).updates == 1180
+        more = dataclasses.replace(more, total_steps=2000)
+        with pytest.raises(WorkerEnded, match=r"worker \d: reward.*nan") as caught:
+            train_on_ray(NotANumber, slope_learner, more, RaySettings(workers=1), run)
+        assert caught.value.exit_code == 2
+        assert [int(path.name) for path in run.checkpoints.glob("0*")] == [1200, 1224]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@needs_ray
+@pytest.mark.slow
+def test_ray_started_here_listens_on_this_machine_alone(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    addresses = set(done.stdout.split())
+    assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, in both tables of the kernel
+    assert addresses
+    assert (tmp_path / ".ray" / "auth_token").stat().st_size > 0
+
+
+def test_without_ray_it_is_said_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match="extra 'ray'"):
+        train_on_ray(Slope, slope_learner, TRAINER, RaySettings(workers=1))
+
+
+@pytest.mark.parametrize(("given", "names"), [({"workers": -1}, "workers"), ({"cpus_per_worker": 0.0}, "cpus")])
+def test_settings_that_cannot_work_are_refused_by_name(given, names):
+    with pytest.raises(ConfigurationError, match=f"ray: {names}"):
+        RaySettings(**given)
