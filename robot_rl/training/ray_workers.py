@@ -132,9 +132,9 @@ class RayWorkers:
         self._deaths = 0
         self._started = 0
         self._seed = settings.seed
-        self._pending: dict[Any, int] = {}  # what will be a chunk, and whose, oldest first
+        self._pending: dict[Any, int] = {}  # what will be answered, and by whom, oldest first
         self._workers = [self._start() for _ in range(ray_settings.workers)]
-        self._idle = list(range(ray_settings.workers))
+        self._idle: list[int] = []  # who is up and has no order
         wanted = ray_settings.workers * ray_settings.cpus_per_worker
         if (there := ray.cluster_resources().get("CPU", 0.0)) < wanted:
             _say(f"{ray_settings.workers} workers want {wanted:g} processors, Ray has {there:g}: some have to wait")
@@ -154,14 +154,14 @@ class RayWorkers:
         return chunk
 
     def metrics(self) -> dict[str, float]:
-        """How many workers there are at work, and how many died."""
-        return {"rollout/workers": float(len(self._pending)), "rollout/workers_lost": float(self.lost)}
+        """How many workers there are, and how many died."""
+        return {"rollout/workers": float(len(self._workers)), "rollout/workers_lost": float(self.lost)}
 
     def restart(self, seed: int) -> None:
         """New episodes everywhere, from `seed`."""
         self._seed = seed
-        for index in range(len(self._workers)):
-            self._begin(index)
+        self._pending = {self._begins(index): index for index in range(len(self._workers))}
+        self._idle = []
 
     def state(self) -> State:
         """The count of those that died; nothing of the environments."""
@@ -184,10 +184,10 @@ class RayWorkers:
         seed = int(np.random.SeedSequence([self._settings.seed, 3, self._started]).generate_state(1)[0])
         return self._class.remote(*self._arguments, seed, self._settings.keep_terms)
 
-    def _begin(self, index: int) -> None:
-        """Lets a worker begin episodes that no other one has."""
+    def _begins(self, index: int) -> Any:
+        """Lets a worker begin episodes that no other one has; what it will answer, once it is up."""
         seed = int(np.random.SeedSequence([self._seed, index, self._started]).generate_state(1)[0])
-        self._workers[index].restart.remote(seed)
+        return self._workers[index].restart.remote(seed)
 
     def _order_idle(self, order: Callable[[int], Order], counted: int) -> None:
         for index in self._idle:
@@ -196,7 +196,7 @@ class RayWorkers:
         self._idle = []
 
     def _arrival(self) -> tuple[Chunk | None, int]:
-        """The next chunk and whose it is; None where that one has died, and a new one stands there."""
+        """The next chunk and whose it is; None where that one has only come up, or has died and is replaced."""
         since = time.monotonic()
         while not (ready := self._ray.wait(list(self._pending), num_returns=1, timeout=_SILENCE)[0]):
             resources = self._ray.available_resources().get("CPU", 0.0)
@@ -204,6 +204,9 @@ class RayWorkers:
         index = self._pending.pop(ready[0])
         try:
             chunk = self._ray.get(ready[0])
+            if not isinstance(chunk, Chunk):
+                self._idle.append(index)
+                return None, index
             chunk.check(self.place, f"worker {index}")
         except self._ray.exceptions.RayActorError as error:
             self._replace(index, error)
@@ -222,8 +225,8 @@ class RayWorkers:
             raise self._ended(index, error)
         _say(f"worker {index} has died and is replaced; its chunk is lost ({reason})")
         self._workers[index] = self._start()
-        self._begin(index)
-        self._idle.append(index)
+        # It gets its order when it is up, and so by weights that are new then.
+        self._pending[self._begins(index)] = index
 
     def _first_answer(self) -> Workplace:
         asked = {worker.workplace.remote(): index for index, worker in enumerate(self._workers)}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from robot_rl.errors import ConfigurationError, WorkerEnded
@@ -60,6 +61,11 @@ def workers_of_ray() -> list[int]:
     return sorted(found)
 
 
+def parent(process: int) -> int:
+    """The process that started it."""
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @needs_ray
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -80,10 +86,9 @@ def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(t
             killed.append(workers_of_ray()[0])
             os.kill(killed[0], signal.SIGKILL)
         elif len(killed) == 1:
-            occupied = {one["node_id"] for one in ray.util.state.list_actors() if one["state"] == "ALIVE"}
-            node = next(node for node in nodes if node.node_id in occupied)
-            cluster.remove_node(node, allow_graceful=False)
-            killed.append(node)
+            occupied = {parent(worker) for worker in workers_of_ray()}
+            killed.append(next(node for node in nodes if node.all_processes["raylet"][0].process.pid in occupied))
+            cluster.remove_node(killed[1], allow_graceful=False)
         return {}
 
     run = Run.create(tmp_path / "run", {})
@@ -95,7 +100,8 @@ def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(t
         said = capfd.readouterr().err
         assert said.count("has died and is replaced; its chunk is lost") == 2
         ages = [line["rollout/weights_age"] for line in read_metrics(run.metrics) if "rollout/weights_age" in line]
-        assert all(0 <= age <= 4 * 8 for age in ages[1:])  # at most what two workers hold, twice
+        assert len(ages) == 8
+        assert 8 / 2 <= np.median(ages) <= 4 * 8  # chunks of 8, of two workers that take turns more or less
         # Gone on with from the checkpoint; what went wrong there is said here, after another checkpoint.
         more = dataclasses.replace(TRAINER, total_steps=1200, evaluation_interval=0)
         assert train_on_ray(Slope, slope_learner, more, RaySettings(workers=2), run).updates == 1180
