@@ -124,7 +124,8 @@ class RayWorkers:
             raise ConfigurationError(f"ray: workers must be at least 1 to train with, got {ray_settings.workers}")
         self._ray = ray
         # Ray would start a dead worker anew by itself, without a seed and an order; so it is told not to.
-        self._class = ray.remote(num_cpus=ray_settings.cpus_per_worker, max_restarts=0)(RolloutWorker)
+        options = {"num_cpus": ray_settings.cpus_per_worker, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+        self._class = ray.remote(**options)(RolloutWorker)
         self._arguments = (make_env, make_learner)
         self._settings = settings
         self.has_snapshots = True
