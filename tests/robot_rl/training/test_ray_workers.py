@@ -20,7 +20,7 @@ from tests.robot_rl.training.slopes import NotANumber, Slope, descendants, slope
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAINER = TrainerSettings(
-    total_steps=800, start_steps=20, batch_size=8, replay_capacity=1000, checkpoint_interval=10_000, log_interval=100,
+    total_steps=2000, start_steps=20, batch_size=8, replay_capacity=1000, checkpoint_interval=10_000, log_interval=100,
     evaluation_interval=200, threads=1, seed=2, chunk_ticks=8,
 )  # fmt: skip
 needs_ray = pytest.mark.skipif(
@@ -68,6 +68,7 @@ def parent(process: int) -> int:
 
 @needs_ray
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(tmp_path, capfd, monkeypatch):
     # Ray reads these when it is loaded: nodes on 127.0.0.1, no word to its makers, no token in this user's home.
@@ -77,15 +78,17 @@ def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(t
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "node_ip_address": "127.0.0.1"})
-    nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1", wait=False) for _ in range(3)]
+    here = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=here)
+    nodes = [cluster.add_node(**here, wait=False) for _ in range(2)]
     killed = []
 
     def kill(learner) -> dict[str, float]:
         if not killed:
             killed.append(workers_of_ray()[0])
             os.kill(killed[0], signal.SIGKILL)
-        elif len(killed) == 1:
+        elif len(killed) == 1 and len(workers_of_ray()) == 2:
+            # Of the two workers one at least is not on the head, which has to live.
             occupied = {parent(worker) for worker in workers_of_ray()}
             killed.append(next(node for node in nodes if node.all_processes["raylet"][0].process.pid in occupied))
             cluster.remove_node(killed[1], allow_graceful=False)
@@ -95,21 +98,19 @@ def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(t
     try:
         ray.init(address=cluster.address, log_to_driver=False)
         result = train_on_ray(Slope, slope_learner, TRAINER, RaySettings(workers=2), run, kill)
-        assert (result.steps, result.updates, len(killed)) == (800, 780, 2)
+        assert (result.steps, result.updates, len(killed)) == (2000, 1980, 2)
         assert result.metrics["rollout/workers_lost"] == 2
         said = capfd.readouterr().err
         assert said.count("has died and is replaced; its chunk is lost") == 2
         ages = [line["rollout/weights_age"] for line in read_metrics(run.metrics) if "rollout/weights_age" in line]
-        assert len(ages) == 8
+        assert len(ages) == 20
         assert 8 / 2 <= np.median(ages) <= 4 * 8  # chunks of 8, of two workers that take turns more or less
-        # Gone on with from the checkpoint; what went wrong there is said here, after another checkpoint.
-        more = dataclasses.replace(TRAINER, total_steps=1200, evaluation_interval=0)
-        assert train_on_ray(Slope, slope_learner, more, RaySettings(workers=2), run).updates == 1180
-        more = dataclasses.replace(more, total_steps=2000)
+        # Gone on with from the checkpoint; what goes wrong there, at the 30th step, is said here after another one.
+        more = dataclasses.replace(TRAINER, total_steps=3000, evaluation_interval=0)
         with pytest.raises(WorkerEnded, match=r"worker \d: reward.*nan") as caught:
             train_on_ray(NotANumber, slope_learner, more, RaySettings(workers=1), run)
         assert caught.value.exit_code == 2
-        assert [int(path.name) for path in run.checkpoints.glob("0*")] == [1200, 1224]
+        assert [int(path.name) for path in run.checkpoints.glob("0*")] == [2000, 2024]
     finally:
         ray.shutdown()
         cluster.shutdown()
