@@ -6,11 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from robot_rl.commands.configuration import resolve
+from robot_rl.commands.sweeping import train_there
+from robot_rl.commands.training import start
 from robot_rl.errors import ConfigurationError, WorkerEnded
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.ray_workers import RaySettings, train_on_ray
@@ -49,12 +55,31 @@ with connected(None, 1) as ray:
 """
 
 
-def workers_of_ray() -> list[int]:
-    """Processes in which a worker lives."""
+@pytest.fixture(scope="module")
+def cluster():
+    """Three nodes with a processor each, on 127.0.0.1."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        # Ray reads these when it is loaded: nodes on 127.0.0.1, no word to its makers, no token in this user's home.
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        from ray.cluster_utils import Cluster
+
+        here = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+        started = Cluster(initialize_head=True, head_node_args=here)
+        for _ in range(2):
+            started.add_node(**here, wait=False)
+        yield started
+        started.shutdown()
+
+
+def in_ray(name: str) -> list[int]:
+    """Processes of Ray that do what has this name."""
     found = []
     for process in descendants():
         try:
-            if b"RolloutWorker" in Path(f"/proc/{process}/cmdline").read_bytes():
+            if name.encode() in Path(f"/proc/{process}/cmdline").read_bytes():
                 found.append(process)
         except OSError:
             pass  # gone since
@@ -70,50 +95,64 @@ def parent(process: int) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(tmp_path, capfd, monkeypatch):
-    # Ray reads these when it is loaded: nodes on 127.0.0.1, no word to its makers, no token in this user's home.
-    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    import ray
-    from ray.cluster_utils import Cluster
-
-    here = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=here)
-    nodes = [cluster.add_node(**here, wait=False) for _ in range(2)]
-    killed = []
+def test_a_worker_and_a_node_that_are_killed_are_replaced_and_training_goes_on(cluster, tmp_path, capfd):
+    nodes, killed = list(cluster.worker_nodes), []
 
     def kill(learner) -> dict[str, float]:
         if not killed:
-            killed.append(workers_of_ray()[0])
+            killed.append(in_ray("RolloutWorker")[0])
             os.kill(killed[0], signal.SIGKILL)
-        elif len(killed) == 1 and len(workers_of_ray()) == 2:
+        elif len(killed) == 1 and len(in_ray("RolloutWorker")) == 2:
             # Of the two workers one at least is not on the head, which has to live.
-            occupied = {parent(worker) for worker in workers_of_ray()}
+            occupied = {parent(worker) for worker in in_ray("RolloutWorker")}
             killed.append(next(node for node in nodes if node.all_processes["raylet"][0].process.pid in occupied))
             cluster.remove_node(killed[1], allow_graceful=False)
         return {}
 
     run = Run.create(tmp_path / "run", {})
-    try:
-        ray.init(address=cluster.address, log_to_driver=False)
-        result = train_on_ray(Slope, slope_learner, TRAINER, RaySettings(workers=2), run, kill)
-        assert (result.steps, result.updates, len(killed)) == (2000, 1980, 2)
-        assert result.metrics["rollout/workers_lost"] == 2
-        said = capfd.readouterr().err
-        assert said.count("has died and is replaced; its chunk is lost") == 2
-        ages = [line["rollout/weights_age"] for line in read_metrics(run.metrics) if "rollout/weights_age" in line]
-        assert len(ages) == 20
-        assert 8 / 2 <= np.median(ages) <= 4 * 8  # chunks of 8, of two workers that take turns more or less
-        # Gone on with from the checkpoint; what goes wrong there, at the 30th step, is said here after another one.
-        more = dataclasses.replace(TRAINER, total_steps=3000, evaluation_interval=0)
-        with pytest.raises(WorkerEnded, match=r"worker \d: reward.*nan") as caught:
-            train_on_ray(NotANumber, slope_learner, more, RaySettings(workers=1), run)
-        assert caught.value.exit_code == 2
-        assert [int(path.name) for path in run.checkpoints.glob("0*")] == [2000, 2024]
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    result = train_on_ray(Slope, slope_learner, TRAINER, RaySettings(2, cluster.address), run, kill)
+    assert (result.steps, result.updates, len(killed)) == (2000, 1980, 2)
+    assert result.metrics["rollout/workers_lost"] == 2
+    said = capfd.readouterr().err
+    assert said.count("has died and is replaced; its chunk is lost") == 2
+    ages = [line["rollout/weights_age"] for line in read_metrics(run.metrics) if "rollout/weights_age" in line]
+    assert len(ages) == 20
+    assert 8 / 2 <= np.median(ages) <= 4 * 8  # chunks of 8, of two workers that take turns more or less
+    # Gone on with from the checkpoint; what goes wrong there, at the 30th step, is said here after another one.
+    more = dataclasses.replace(TRAINER, total_steps=3000, evaluation_interval=0)
+    with pytest.raises(WorkerEnded, match=r"worker \d: reward.*nan") as caught:
+        train_on_ray(NotANumber, slope_learner, more, RaySettings(1, cluster.address), run)
+    assert caught.value.exit_code == 2
+    assert [int(path.name) for path in run.checkpoints.glob("0*")] == [2000, 2024]
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_of_a_sweep_whose_process_is_killed_goes_on_from_its_checkpoint_in_another_one(cluster, tmp_path):
+    values = {
+        "robot": "go2", "task": {"name": "stand"}, "sac": {"hidden_sizes": [8]},
+        "trainer": {"total_steps": 1500, "start_steps": 1000, "batch_size": 8, "checkpoint_interval": 100, "threads": 1,
+                    "log_interval": 100, "evaluation_interval": 0},
+    }  # fmt: skip
+    folder, ended = start(resolve(values, "here"), ["sweep"], tmp_path / "run"), []
+
+    def kill() -> None:
+        while not (folder / "checkpoints" / "latest").exists():
+            time.sleep(0.01)
+        for process in in_ray("train_quietly"):
+            os.kill(process, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    train_there([folder], cluster.address, 1, lambda folder, code: ended.append((folder, code)))
+    killer.join()
+    assert ended == [(folder, 0)]
+    said = (folder / "output.log").read_text()
+    assert said.count("training stand on go2") == 2
+    assert "resumed at step" in said
+    assert (folder / "policy.onnx").is_file()
 
 
 @needs_ray
