@@ -249,6 +249,5 @@ def _resumed(values: Any, flags: dict[str, Any]) -> tuple[Path, TrainingConfig]:
         raise ConfigurationError("--max-minutes and --max-falls are for runs in real time; this one is not")
     if changed["ray"] and (not config.ray or changed["ray"].get("workers") == 0):
         raise ConfigurationError("--workers and --ray are for runs with workers on Ray, which stay there")
-    return folder, dataclasses.replace(
-        config, **{section: {**getattr(config, section), **changed[section]} for section in ON_RESUMING}
-    )
+    sections: dict[str, Any] = {name: {**getattr(config, name), **changed[name]} for name in ON_RESUMING}
+    return folder, dataclasses.replace(config, **sections)
