@@ -253,7 +253,7 @@ WALK = ("train", "walk", "--robot", "go2")
 VALVE = ("train", "turn_valve", "--robot", "dclaw")
 
 MISTAKES = {
-    "no command of that name": (("tarin",), ["tarin", "train, evaluate"]),
+    "no command of that name": (("tarin",), ["tarin", "train, sweep, evaluate"]),
     "unknown task": (("train", "wakl", "--robot", "go2"), ["wakl", "walk, stand"]),
     "unknown robot": (("train", "walk", "--robot", "go3"), ["go3", "go2"]),
     "unknown algorithm": ((*WALK, "--algorithm", "pop"), ["pop", "sac"]),
