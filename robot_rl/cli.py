@@ -16,6 +16,7 @@ from robot_rl.threads import wait_briefly
 
 COMMANDS = {
     "train": "train a policy",
+    "sweep": "train once for every combination of settings and every seed",
     "evaluate": "run a policy file in simulation and measure it",
     "transfer": "certify what a policy file keeps where the robot differs from its simulation",
     "compose": "put several trained policies together without training",

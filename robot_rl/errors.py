@@ -14,7 +14,8 @@ RobotRLError
 └── RobotFault                           a safety stop or a fault of the robot; exit code 3
     ├── RobotTimeout (TimeoutError)      the robot did not answer in time; exit code 3
     ├── HelpNeeded                       the robot cannot get ready by itself, a person can help; exit code 3
-    └── LearnerEnded                     the process that learns is gone; the robot was stopped; exit code 3
+    ├── LearnerEnded                     the process that learns is gone; the robot was stopped; exit code 3
+    └── WorkerEnded                      a process that steps environments is gone; exit code 3, or that of what it said
 ```
 """
 
@@ -97,3 +98,7 @@ class HelpNeeded(RobotFault):
 
 class LearnerEnded(RobotFault):
     """The process that learns is gone, and the robot was stopped for it."""
+
+
+class WorkerEnded(RobotFault):
+    """A process that steps environments for training is gone."""

@@ -12,6 +12,7 @@ In a file:
     seed: 0
     on: mujoco
     randomize: mild
+    ray: {workers: 4}
 
 The resolved form has every setting in it. It is saved as the run's config.json, and `--config` reads that too.
 """
@@ -54,11 +55,12 @@ if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
     from robot_rl.make import Randomization
     from robot_rl.privileged import Privileged
+    from robot_rl.training.trainer import TrainerSettings
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
-SECTIONS = ("task", "observation", "encoder", "trainer", "ros", "real_time", *ALGORITHMS)
+SECTIONS = ("task", "observation", "encoder", "trainer", "ros", "real_time", "ray", *ALGORITHMS)
 KEYS = ("task", "robot", "algorithm", "robots", "seed", "on", "randomize", *SECTIONS[1:])
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
@@ -92,6 +94,8 @@ class TrainingConfig:
     """Of `ObservationSettings`; empty for a task that brings its own body."""
     encoder: Mapping[str, Any] = field(default_factory=dict)
     """Of `EncoderSettings`; empty without a camera."""
+    ray: Mapping[str, Any] = field(default_factory=dict)
+    """Of `RaySettings`; empty without workers on Ray."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
@@ -105,7 +109,7 @@ class TrainingConfig:
             "trainer": dict(self.trainer),
             "seed": self.seed,
         }
-        others = ("observation", "encoder", "ros", "real_time", "randomize")
+        others = ("observation", "encoder", "ros", "real_time", "randomize", "ray")
         return found | {name: dict(values) for name in others if (values := getattr(self, name))}
 
     @property
@@ -358,12 +362,38 @@ def _learning(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"{where}: each of the {workers} workers of {algorithm} simulates one robot of its own; got robots: "
             f"{counts['robots']}, on: {on or SIMULATORS[0]}. Without workers ({algorithm}.workers 0) any will do"
         )
+    settings = from_mapping(TrainerSettings, {**trainer, "seed": counts["seed"]}, f"{where}.trainer")
     return {
         "algorithm": algorithm,
         "algorithm_settings": asdict(chosen),
-        "trainer": asdict(from_mapping(TrainerSettings, {**trainer, "seed": counts["seed"]}, f"{where}.trainer")),
+        "trainer": asdict(settings),
+        "ray": _apart(values, where, algorithm, chosen, settings),
         **counts,
     }
+
+
+def _apart(
+    values: Mapping[str, Any], where: str, algorithm: str, chosen: Any, trainer: TrainerSettings
+) -> dict[str, Any]:
+    """The settings of workers on Ray, empty without any; checks that acting and learning can be parted as asked."""
+    from robot_rl.algorithms.on_policy import OnPolicySettings
+    from robot_rl.training.ray_workers import RaySettings
+
+    ray = from_mapping(RaySettings, values.get("ray", {}), f"{where}.ray")
+    if not ray.workers and ray != RaySettings():
+        raise ConfigurationError(f"{where}: settings of 'ray' do not apply without ray.workers (--workers N)")
+    asked = [key for key, given in (("trainer.pipeline", trainer.pipeline), ("ray.workers", ray.workers)) if given]
+    if not asked:
+        return {}
+    if len(asked) > 1:
+        raise ConfigurationError(f"{where}: trainer.pipeline is for one worker, ray.workers for many; give one of them")
+    if isinstance(chosen, OnPolicySettings):
+        raise ConfigurationError(
+            f"{where}.{asked[0]}: for learners with a replay; {algorithm!r} learns from its own steps"
+        )
+    if values.get("on") == "ros":
+        raise ConfigurationError(f"{where}.{asked[0]}: in simulation only, this robot is on 'ros'")
+    return asdict(ray) if ray.workers else {}
 
 
 def _place(values: Mapping[str, Any], where: str, robots: int) -> dict[str, Any]:

@@ -39,8 +39,9 @@ TRAINER_FLAGS_ELSEWHERE = ("total_steps", "seed")
 OBSERVATION_FLAGS_ELSEWHERE = ("camera",)
 ROS_FLAGS_ELSEWHERE = ("namespace", "lock_step")
 REAL_TIME_FLAGS_ELSEWHERE = ("max_minutes", "max_falls")
-ON_RESUMING = {"trainer": ("total_steps",), "real_time": REAL_TIME_FLAGS_ELSEWHERE}
-"""Limits, the only settings that a run may change when it goes on."""
+RAY_FLAGS_ELSEWHERE = ("workers", "address")
+ON_RESUMING = {"trainer": ("total_steps",), "real_time": REAL_TIME_FLAGS_ELSEWHERE, "ray": RAY_FLAGS_ELSEWHERE}
+"""Limits, and where on Ray, the only settings that a run may change when it goes on."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -63,10 +64,11 @@ def run(arguments: Sequence[str]) -> int:
         _given(values),
         {
             section: given_settings(values, section)
-            for section in ("task", "observation", "encoder", "trainer", "ros", "real_time", algorithm)
+            for section in ("task", "observation", "encoder", "trainer", "ros", "real_time", "ray", algorithm)
         },
     )
     from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, last_figures, start, train_run
+    from robot_rl.training.ray_cluster import check_installed
 
     if values.resume:
         folder, config = _resumed(values, flags)
@@ -79,6 +81,8 @@ def run(arguments: Sequence[str]) -> int:
             known = ", ".join(builtin_robots())
             raise ConfigurationError(f"no robot was given; use --robot with a YAML file or one of: {known}")
         config = resolve(layered(advised, file, flags), values.config or "configuration")
+        if config.ray:
+            check_installed()
         folder = start(config, ["train", *arguments], Path(values.out) if values.out else None)
     result = train_run(folder, config, values.yes)
     # A robot is no simulation: what it learnt is measured on it, by the returns of its training.
@@ -133,6 +137,15 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument(
         "--max-falls", type=_lenient(brief, whole_number(1)), metavar="N", help="the same: end after so many falls"
     )
+    parser.add_argument(
+        "--workers",
+        type=_lenient(brief, whole_number(0)),
+        metavar="N",
+        help="workers on Ray that act for this learner [0]",
+    )
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="where they are: a running cluster, HOST:PORT or auto [this machine alone]"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask before a robot moves")
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings; a run's config.json will do")
     parser.add_argument("--resume", metavar="RUN", help="continue a run from its newest checkpoint")
@@ -179,6 +192,7 @@ def _given(values: Any) -> dict[str, Any]:
         "observation": {"camera": values.camera or None},
         "trainer": {"total_steps": values.steps},
         "ros": {"namespace": values.namespace, "lock_step": values.lock_step or None},
+        "ray": {"workers": values.workers, "address": values.ray},
         "real_time": {"max_minutes": values.max_minutes, "max_falls": values.max_falls},
     }
     return _without_none(given)
@@ -193,6 +207,7 @@ def _without_none(given: dict[str, Any]) -> dict[str, Any]:
 def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: dict[str, Any]) -> None:
     try:
         from robot_rl.algorithms.encoder import EncoderSettings
+        from robot_rl.training.ray_workers import RaySettings
         from robot_rl.training.real_time import RealTimeSettings
         from robot_rl.training.trainer import TrainerSettings
     except ModuleNotFoundError as error:
@@ -208,6 +223,7 @@ def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: 
     add_settings(parser, algorithm, known.load(known.settings), f"algorithm {algorithm}", values.get(algorithm, {}))
     add_settings(parser, "trainer", TrainerSettings, "trainer", values.get("trainer", {}), TRAINER_FLAGS_ELSEWHERE)
     add_settings(parser, "ros", RosSettings, "with --on ros", values.get("ros", {}), ROS_FLAGS_ELSEWHERE)
+    add_settings(parser, "ray", RaySettings, "with --workers", values.get("ray", {}), RAY_FLAGS_ELSEWHERE)
     real_time, title = values.get("real_time", {}), "with --on ros, in real time"
     add_settings(parser, "real_time", RealTimeSettings, title, real_time, REAL_TIME_FLAGS_ELSEWHERE)
 
@@ -224,12 +240,14 @@ def _resumed(values: Any, flags: dict[str, Any]) -> tuple[Path, TrainingConfig]:
     others = [key for key, value in flags.items() if value] + [key for key in ("config", "out") if getattr(values, key)]
     if others:
         raise ConfigurationError(
-            "with --resume only --steps, --max-minutes and --max-falls may be given, the rest is read from "
-            f"{folder / 'config.json'}; "
+            "with --resume only --steps, --max-minutes and --max-falls (on Ray also --workers and --ray) may be "
+            f"given, the rest is read from {folder / 'config.json'}; "
             f"got settings of: {', '.join(others)}"
         )
     config = saved_config(folder)
     if changed["real_time"] and not config.real_time:
         raise ConfigurationError("--max-minutes and --max-falls are for runs in real time; this one is not")
-    trainer = {**config.trainer, **changed["trainer"]}
-    return folder, dataclasses.replace(config, trainer=trainer, real_time={**config.real_time, **changed["real_time"]})
+    if changed["ray"] and (not config.ray or changed["ray"].get("workers") == 0):
+        raise ConfigurationError("--workers and --ray are for runs with workers on Ray, which stay there")
+    sections: dict[str, Any] = {name: {**getattr(config, name), **changed[name]} for name in ON_RESUMING}
+    return folder, dataclasses.replace(config, **sections)

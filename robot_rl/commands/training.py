@@ -24,6 +24,8 @@ from robot_rl.training.collector import Environment
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
 from robot_rl.training.metrics import plot_learning_curve
+from robot_rl.training.pipeline import train_in_pipeline
+from robot_rl.training.ray_workers import RaySettings, train_on_ray
 from robot_rl.training.run import Run, run_name
 from robot_rl.training.trainer import TrainerSettings, TrainingResult, train
 from robot_rl.training.worker_trainer import train_with_workers, workers_of
@@ -81,8 +83,9 @@ def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunRes
     if run.config != json.loads(to_json(config.to_dict())):
         replace_file(folder / "config.json", to_json(config.to_dict()))
     place = {"ros": " over ROS", "mujoco": ""}.get(config.on, f" in {config.on}")
+    workers = f" and {config.ray['workers']} workers on Ray" if config.ray else ""
     say(
-        f"training {config.title}{place} with {config.algorithm}, {settings.total_steps:,} steps, "
+        f"training {config.title}{place} with {config.algorithm}{workers}, {settings.total_steps:,} steps, "
         f"in {relative(folder)}"
     )
     training = train_only(run, config, settings, yes)
@@ -101,6 +104,11 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
     learner = config.make_learner()
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
     evaluation = deterministic_evaluation(partial(_evaluation_env, config), settings.evaluation_episodes)
+    if config.ray:
+        on_ray = from_mapping(RaySettings, config.ray, "ray")
+        return train_on_ray(partial(_training_env, config), config.make_learner, settings, on_ray, run, evaluation)
+    if settings.pipeline:
+        return train_in_pipeline(partial(_training_env, config), config.make_learner, settings, run, evaluation)
     if workers_of(learner):
         return train_with_workers(partial(_training_env, config), config.make_learner, settings, run, evaluation)
     env = _training_env(config)

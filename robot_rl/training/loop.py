@@ -65,7 +65,12 @@ class TrainerSettings:
     seed: int = 0
     """Of the environments, of the random actions and of the replay."""
     threads: int = 0
-    """Threads that torch computes with; 0 leaves torch's own choice."""
+    """Threads that torch computes with; 0 leaves torch's own choice, or all cores but one where there is a pipeline."""
+    pipeline: bool = False
+    """Whether a process of its own simulates while this one learns; of learners with a replay. The weights that act are
+    one to two chunks old then, and nothing else changes."""
+    chunk_ticks: int = 16
+    """Times that every environment is stepped by one version of the weights, in a pipeline and on Ray."""
     compile: str = "auto"
     """Whether the learner's update runs as compiled C++: always, never, or auto, where it can and the run is so long
     that it pays for the minute that compiling takes, once per machine. Of learners with a compiled update: sac."""
@@ -91,6 +96,7 @@ class TrainerSettings:
             "log_interval": 1,
             "seed": 0,
             "threads": 0,
+            "chunk_ticks": 1,
         }
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
@@ -127,6 +133,7 @@ class TrainingLoop(ABC):
 
     - `robot_rl.training.trainer`: a replay, for learners that learn from old transitions too
     - `robot_rl.training.rollout_trainer`: rollouts, for those that learn from what they just did
+    - `robot_rl.training.chunk_trainer`: a replay of what other processes roll out, in a pipeline or on Ray
     - `robot_rl.training.learner_process`: a replay of what another process collects, in real time
     - `robot_rl.training.worker_trainer`: many processes that collect and learn
     """
@@ -174,7 +181,7 @@ class TrainingLoop(ABC):
         if self.step:
             progress.say(f"resumed at step {self.step}")
         try:
-            with _stop_signals() as self._stop:
+            with stop_signals() as self._stop:
                 self._loop(log, progress)
                 if log is not None and self._checkpoint_step < self.step:
                     self._save(log)
@@ -261,13 +268,15 @@ class TrainingLoop(ABC):
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def _checkpoint_due(self) -> bool:
-        intervals = self.step // self.settings.checkpoint_interval - (
-            self._checkpoint_step // self.settings.checkpoint_interval
-        )
         if self.collector.has_snapshots or self.collector.at_start:
-            return intervals >= 1
+            return self._intervals_unsaved() >= 1
         # Wait for the end of the episode, but not for ever: then the episode is cut short, as by a time limit.
-        return intervals >= 2
+        return self._intervals_unsaved() >= 2
+
+    def _intervals_unsaved(self) -> int:
+        """Checkpoints that were due by the steps since the last one."""
+        interval = self.settings.checkpoint_interval
+        return self.step // interval - self._checkpoint_step // interval
 
     def _restart_seed(self) -> int:
         """Seed of the environments when they start afresh at this step."""
@@ -341,7 +350,7 @@ class _Speed:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """Turns the first Ctrl-C or SIGTERM into a wish that the loop meets between two steps; a second one raises."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -15,6 +15,7 @@ from robot_rl.training.collector import Episode, Transitions
 from robot_rl.training.learner_process import actor_shape, learn
 from robot_rl.training.link import Link
 from robot_rl.training.numpy_actor import NumpyActor
+from robot_rl.training.processes import signals_blocked
 from robot_rl.training.real_time import RealTimeSettings
 from robot_rl.training.rescue import save_rescued
 from robot_rl.training.run import Run
@@ -80,13 +81,8 @@ class RemoteLearner:
         Raises:
             LearnerEnded: it did not come up; says why.
         """
-        signals = {signal.SIGINT, signal.SIGTERM}
-        # The learner inherits that Ctrl-C does not reach it, from its first instruction on.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        try:
+        with signals_blocked():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         # Closed here, so that its end is the learner's end alone: reading from a dead learner is then an error.
         self._theirs.close()
         self.step = self._first_step = self._hear()["step"]

@@ -14,7 +14,7 @@ from robot_rl.algorithms.learner import Compilable, Learner
 from robot_rl.algorithms.on_policy import OnPolicy
 from robot_rl.errors import ConfigurationError
 from robot_rl.training.checkpoint import checkpoints, load_values
-from robot_rl.training.collector import Collector, Environment, Source
+from robot_rl.training.collector import Collector, Environment, Source, Transitions
 from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
 from robot_rl.training.metrics import MetricsLog
 from robot_rl.training.replay import Replay
@@ -49,11 +49,16 @@ def train(
         How it ended.
 
     Raises:
-        ConfigurationError: the spaces do not suit, or the learner has other sizes.
+        ConfigurationError: the spaces do not suit, the learner has other sizes, or a pipeline is asked for.
         InvalidInput: the environment or the learner gave a number that is not finite.
         StorageError: a save failed (the checkpoint before it can be resumed), or a checkpoint is damaged.
         RobotFault: the robot stopped or left; on hardware after a checkpoint.
     """
+    if settings.pipeline:
+        raise ConfigurationError(
+            "trainer: pipeline is true, and the other process has to make the environment itself; call "
+            "robot_rl.training.pipeline.train_in_pipeline with what makes it"
+        )
     kind: type[TrainingLoop] = RolloutTrainer if isinstance(learner, OnPolicy) else Trainer
     return kind(env, learner, settings, run, evaluate).train()
 
@@ -124,12 +129,19 @@ class Trainer(TrainingLoop):
         assert isinstance(collector, Collector)
         observation = collector.observation  # (N, O)
         if self.step < self.settings.start_steps:
-            shape = (collector.count, collector.action_size)
-            action = self._actions.uniform(-1.0, 1.0, shape).astype(np.float32)
+            action = self._random_actions(1, collector.count)[0]  # (N, A)
         else:
             action = self.learner.act(observation)  # (N, A)
         self.learner.normalizer.observe(observation)
-        rows = collector.step(action)
+        self._keep(collector.step(action))
+        self._note(collector.take_finished())
+
+    def _random_actions(self, ticks: int, count: int) -> np.ndarray:
+        """Actions of the steps before the first update, uniform, (ticks, count, A)."""
+        return self._actions.uniform(-1.0, 1.0, (ticks, count, self.learner.action_size)).astype(np.float32)
+
+    def _keep(self, rows: Transitions) -> None:
+        """Takes transitions into the replay and counts them."""
         self.replay.add(
             rows.observation,
             rows.action,
@@ -140,7 +152,6 @@ class Trainer(TrainingLoop):
             rows.environment,
         )
         self.step += len(rows.reward)
-        self._note(collector.take_finished())
 
     def _update(self, metrics: bool) -> dict[str, float]:
         """The updates that are due; metrics of the last one if asked."""

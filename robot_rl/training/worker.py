@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event, Lock
 from typing import Any
 
@@ -16,9 +13,8 @@ from torch import Tensor
 
 from robot_rl.algorithms.a3c import A3C
 from robot_rl.algorithms.rollout import Rollout
-from robot_rl.errors import ConfigurationError, RobotRLError
+from robot_rl.errors import ConfigurationError
 from robot_rl.training.collector import Collector, Environment
-from robot_rl.training.memory import keep_freed_memory
 from robot_rl.training.metrics import mean_metrics
 from robot_rl.training.normalizer import Normalizer
 from robot_rl.training.rollout_trainer import collect
@@ -43,11 +39,24 @@ class Worker:
     """Answers to what the trainer asks, one thing after another."""
 
     def __init__(
-        self, index: int, shared: Shared, env: Environment, make_learner: Callable[[], A3C], seed: int
+        self,
+        index: int,
+        shared: Shared,
+        make_env: Callable[[], Environment],
+        make_learner: Callable[[], A3C],
+        seed: int,
     ) -> None:
-        """Args: see `work`; `env` is this worker's own."""
+        """Makes the worker in its process.
+
+        Args:
+            index: which of the workers.
+            shared: see `Shared`.
+            make_env: called here.
+            make_learner: called here.
+            seed: of the run.
+        """
         self._shared = shared
-        self._collector = Collector(env)
+        self._collector = Collector(make_env())
         home = make_learner()
         home.adopt(shared.tensors, shared.lock)
         self._learner = make_learner()
@@ -106,48 +115,9 @@ class Worker:
         self._collector.load_state(state.part("collector"), seed)
         return self._place()
 
+    def close(self) -> None:
+        """Closes the environment."""
+        self._collector.env.close()
+
     def _place(self) -> dict[str, Any]:
         return {"at_start": self._collector.at_start, "has_snapshots": self._collector.has_snapshots}
-
-
-def work(
-    index: int,
-    connection: Connection,
-    shared: Shared,
-    make_env: Callable[[], Environment],
-    make_learner: Callable[[], A3C],
-    seed: int,
-) -> None:
-    """A worker's process from its beginning to its end.
-
-    Args:
-        index: which of the workers.
-        connection: to the trainer; when it closes, this process ends.
-        shared: see `Shared`.
-        make_env: called here.
-        make_learner: called here.
-        seed: of the run.
-    """
-    _end_with_parent()
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    try:
-        worker = Worker(index, shared, make_env(), make_learner, seed)
-        while True:
-            name, arguments = connection.recv()
-            connection.send(("answer", getattr(worker, name)(*arguments)))
-    except RobotRLError as error:
-        connection.send(("error", (str(error), error.exit_code)))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        pass  # the trainer is done, or gone
-    sys.exit(0)
-
-
-def _end_with_parent() -> None:
-    """Asks Linux to kill this process when its parent dies: one that waits for a lock does not see a closed pipe.
-
-    The parent is the server that forks the workers, which ends with the trainer.
-    """
-    if sys.platform.startswith("linux"):
-        pr_set_pdeathsig, sigkill = 1, 9
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, sigkill)

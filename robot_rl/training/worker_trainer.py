@@ -8,31 +8,27 @@ the operating system.
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
-import torch.multiprocessing
 
 from robot_rl.algorithms.a3c import A3C
 from robot_rl.algorithms.learner import Learner
-from robot_rl.errors import ConfigurationError, LearnerEnded, StorageError
+from robot_rl.errors import ConfigurationError, StorageError
 from robot_rl.training.collector import Environment
 from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
 from robot_rl.training.metrics import mean_metrics
 from robot_rl.training.normalizer import Normalizer
+from robot_rl.training.processes import RemoteObject, clean_context
 from robot_rl.training.run import Run
 from robot_rl.training.state import State
-from robot_rl.training.worker import Shared, work
+from robot_rl.training.worker import Shared, Worker
 
 _LOOK = 0.1
 """s between two looks for Ctrl-C while the workers run."""
-_PATIENCE = 10.0
-"""s for a worker to end by itself."""
 
 
 def workers_of(learner: Learner) -> int:
@@ -59,7 +55,7 @@ def train_with_workers(
 
     Raises:
         ConfigurationError: the learner wants no workers.
-        LearnerEnded: a worker died; the newest checkpoint can be resumed.
+        WorkerEnded: a worker died; the newest checkpoint can be resumed.
     """
     learner = make_learner()
     if not isinstance(learner, A3C) or workers_of(learner) < 1:
@@ -90,30 +86,16 @@ class Workers:
             seed: of the run.
         """
         self.observation_size, self.action_size = learner.observation_size, learner.action_size
-        # Forks of a process that has loaded torch and nothing else: each would take seconds to load it by itself.
-        context = torch.multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["robot_rl.training.worker"])
+        context = clean_context()
         self.steps = context.Value("q", 0)
         self._stop = context.Event()
         # Kept: a semaphore that nobody here holds any more is gone before a worker has found it.
         self._shared = shared = Shared(learner.share(), context.Lock(), self.steps, self._stop)
-        self._connections: list[Connection] = []
-        self._processes = []
         self._places: list[dict[str, Any]] = []
-        signals = {signal.SIGINT, signal.SIGTERM}
-        # The workers inherit that Ctrl-C does not reach them: the trainer tells them to stop, after a whole rollout.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        try:
-            for index in range(workers_of(learner)):
-                ours, theirs = context.Pipe()
-                arguments = (index, theirs, shared, make_env, make_learner, seed)
-                process = context.Process(target=work, args=arguments, name=f"worker {index}", daemon=True)
-                process.start()
-                theirs.close()  # so that its end is the worker's end alone
-                self._connections.append(ours)
-                self._processes.append(process)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._workers = [
+            RemoteObject(f"worker {index}", Worker, (index, shared, make_env, make_learner, seed))
+            for index in range(workers_of(learner))
+        ]
 
     @property
     def at_start(self) -> bool:
@@ -132,12 +114,12 @@ class Workers:
     def run(self, until: int, normalizer: Normalizer, stop: threading.Event) -> list[dict[str, Any]]:
         """Lets all act and learn; see `Worker.run`. `stop` is asked all the time."""
         self._stop.clear()
-        self._places = self._ask("run", [(until, normalizer.state())] * len(self._processes), stop)
+        self._places = self._ask("run", [(until, normalizer.state())] * len(self._workers), stop)
         return self._places
 
     def state(self) -> State:
         """Every worker's own."""
-        states = self._ask("state", [()] * len(self._processes))
+        states = self._ask("state", [()] * len(self._workers))
         return State.join({str(index): state for index, state in enumerate(states)})
 
     def load_state(self, state: State, seed: int) -> None:
@@ -146,54 +128,35 @@ class Workers:
         Raises:
             StorageError: it is of another number of workers.
         """
-        parts = [state.part(str(index)) for index in range(len(self._processes) + 1)]
+        parts = [state.part(str(index)) for index in range(len(self._workers) + 1)]
         if not all(part.arrays for part in parts[:-1]) or parts[-1].arrays:
-            raise StorageError(f"the checkpoint was not made with {len(self._processes)} workers")
+            raise StorageError(f"the checkpoint was not made with {len(self._workers)} workers")
         self._places = self._ask("load_state", list(zip(parts[:-1], self._seeds(seed), strict=True)))
 
     def _seeds(self, seed: int) -> list[int]:
-        return [int(number) for number in np.random.SeedSequence(seed).generate_state(len(self._processes))]
+        return [int(number) for number in np.random.SeedSequence(seed).generate_state(len(self._workers))]
 
     def _ask(self, name: str, arguments: list[Any], stop: threading.Event | None = None) -> list[Any]:
         """Asks every worker the same thing, each with its own arguments, and waits for all answers."""
-        for connection, own in zip(self._connections, arguments, strict=True):
-            with contextlib.suppress(OSError):  # it has died; what it said, if anything, is read below
-                connection.send((name, own))
+        for worker, own in zip(self._workers, arguments, strict=True):
+            worker.ask(name, *own)
         answers: dict[int, Any] = {}
-        while len(answers) < len(self._connections):
+        while len(answers) < len(self._workers):
             if stop is not None and stop.is_set():
                 self._stop.set()
-            waiting = [c for index, c in enumerate(self._connections) if index not in answers]
-            for ready in wait(waiting, _LOOK):
-                assert isinstance(ready, Connection)
-                index = self._connections.index(ready)
-                answers[index] = self._hear(index)
+            waiting = {one.connection: index for index, one in enumerate(self._workers) if index not in answers}
+            for ready in wait(list(waiting), _LOOK):
+                index = waiting[ready]  # type: ignore[index]
+                answers[index] = self._workers[index].hear()
         return [answers[index] for index in range(len(answers))]
-
-    def _hear(self, index: int) -> Any:
-        try:
-            kind, said = self._connections[index].recv()
-        except (EOFError, ConnectionResetError):
-            process = self._processes[index]
-            process.join(_PATIENCE)
-            raise LearnerEnded(f"worker {index} has died, exit code {process.exitcode}") from None
-        if kind == "error":
-            text, exit_code = said
-            error = LearnerEnded(f"worker {index}: {text}")
-            error.exit_code = exit_code
-            raise error
-        return said
 
     def close(self) -> None:
         """Ends all processes; those that are in the middle of something are not waited for long."""
         self._stop.set()
-        for connection in self._connections:
-            connection.close()
-        for process in self._processes:
-            process.join(_PATIENCE)
-            if process.is_alive():
-                process.kill()
-                process.join()
+        for worker in self._workers:
+            worker.disconnect()
+        for worker in self._workers:
+            worker.close()
 
 
 class WorkerTrainer(TrainingLoop):

@@ -219,7 +219,7 @@ def test_help_of_settings_that_a_class_inherits_is_there_too(capsys):
         assert words in out
 
 
-@pytest.mark.parametrize("command", ["evaluate", "export", "info", "list", "demo", "deploy", "guard"])
+@pytest.mark.parametrize("command", ["sweep", "evaluate", "export", "info", "list", "demo", "deploy", "guard"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
@@ -253,7 +253,7 @@ WALK = ("train", "walk", "--robot", "go2")
 VALVE = ("train", "turn_valve", "--robot", "dclaw")
 
 MISTAKES = {
-    "no command of that name": (("tarin",), ["tarin", "train, evaluate"]),
+    "no command of that name": (("tarin",), ["tarin", "train, sweep, evaluate"]),
     "unknown task": (("train", "wakl", "--robot", "go2"), ["wakl", "walk, stand"]),
     "unknown robot": (("train", "walk", "--robot", "go3"), ["go3", "go2"]),
     "unknown algorithm": ((*WALK, "--algorithm", "pop"), ["pop", "sac"]),
@@ -268,6 +268,17 @@ MISTAKES = {
         (*WALK, "--algorithm", "a3c", "--robots", "4"),
         ["workers", "robots: 4", "a3c.workers 0"],
     ),
+    "a pipeline for steps of one's own": (
+        (*WALK, "--algorithm", "ppo", "--trainer.pipeline", "true"),
+        ["trainer.pipeline", "replay", "ppo"],
+    ),
+    "a pipeline that is simulated elsewhere": (
+        (*WALK, "--on", "ros", "--trainer.pipeline", "true"),
+        ["trainer.pipeline", "simulation only", "ros"],
+    ),
+    "no ticks in a chunk": ((*WALK, "--trainer.chunk_ticks", "0"), ["chunk_ticks", "at least 1"]),
+    "a pipeline and Ray": ((*WALK, "--workers", "2", "--trainer.pipeline", "true"), ["pipeline", "workers", "one of"]),
+    "Ray for nobody": ((*WALK, "--ray", "auto"), ["'ray'", "--workers N"]),
     "a setting out of an inherited range": ((*WALK, "--algorithm", "td3", "--td3.tau", "2"), ["tau", "(0, 1]", "2"]),
     "setting of another type": ((*WALK, "--sac.discount", "high"), ["--sac.discount", "number", "high"]),
     "setting out of range": ((*WALK, "--sac.discount", "1.5"), ["discount", "[0, 1)", "1.5"]),
