@@ -43,6 +43,9 @@ def check_offline(config: TrainingConfig, source: str) -> None:
     if other.layout.size != own.layout.size:
         refuse("observation size", other.layout.size, own.layout.size)
     parts = asdict(action_part(other)), asdict(action_part(own))
-    for name, wanted in parts[1].items():
-        if parts[0][name] != wanted:
-            refuse(f"action {name}", parts[0][name], wanted)
+    differs = [name for name, wanted in parts[1].items() if parts[0][name] != wanted]
+    if differs:
+        raise ConfigurationError(
+            f"trainer.offline: {source} differs in what an action does: {', '.join(differs)} "
+            "(the robot's action map; stepping: task.step_height)"
+        )
