@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from policies.export import action_part
+from robot_rl.algorithms.on_policy import OnPolicy
 from robot_rl.commands.configuration import TrainingConfig, saved_config
 from robot_rl.errors import ConfigurationError
+from robot_rl.make import algorithm_of
 from robot_rl.training.run import Run
 
 
@@ -19,8 +21,11 @@ def check_offline(config: TrainingConfig, source: str) -> None:
         source: folder of the run that has them.
 
     Raises:
-        ConfigurationError: they differ; says in what.
+        ConfigurationError: they differ, says in what; or the algorithm learns from its own steps alone.
     """
+    known = algorithm_of(config.algorithm)
+    if issubclass(known.load(known.learner), OnPolicy):
+        raise ConfigurationError(f"trainer.offline: {config.algorithm} learns from its own steps alone")
     Run.open(source)
     theirs = saved_config(Path(source))
 

@@ -130,6 +130,7 @@ def test_damaged_offline_data_is_refused_and_named(small, other: Run):
         ({"robot": "minitaur"}, "differs in robot: go2 there, minitaur here"),
         ({"task": {"name": "stand"}}, "differs in observation entry 0"),
         ({"observation": {"history": 3}}, "differs in observation size"),
+        ({"algorithm": "a3c"}, "a3c learns from its own steps alone"),
     ],
 )
 def test_what_another_run_collected_has_to_mean_the_same_here(changes, told, tmp_path: Path):
