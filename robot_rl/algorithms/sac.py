@@ -121,7 +121,7 @@ class SAC(NetworkLearner):
         self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
 
         self._critic_parameters = list(self.critics.parameters())
-        self._target_parameters = list(self.target_critics.parameters()) if self.target_critics else []
+        self._target_parameters = [] if self.target_critics is None else list(self.target_critics.parameters())
         betas, decay = (settings.adam_beta1, 0.999), settings.weight_decay
         weights = dict(self.actor.named_parameters()), dict(self.critics.named_parameters())
         self._actor_adam = Adam(weights[0], settings.actor_learning_rate, betas, weight_decay=decay)
