@@ -27,11 +27,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from walking import EPISODES, Walks, judge
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.commands.configuration import TrainingConfig, recipe, resolve
 from robot_rl.env import RobotEnv
-from robot_rl.evaluation import Act, evaluate
+from robot_rl.evaluation import Act
 from robot_rl.make import make_env, make_learner
 from robot_rl.settings import from_mapping
 from robot_rl.training.trainer import TrainerSettings, train
@@ -50,10 +51,6 @@ class Result:
     total_steps: int = 0
 
 
-class _Walks(Exception):
-    """Ends a training that has reached its aim."""
-
-
 class Judge:
     """Evaluates at intervals and keeps evaluations out of the training time."""
 
@@ -63,19 +60,17 @@ class Judge:
         self._start = time.perf_counter()
 
     def judge(self, act: Act, steps: int) -> None:
-        """Raises _Walks when the policy does what is asked."""
+        """Raises Walks when the policy does what is asked."""
         began = time.perf_counter()
         spent = began - self._start - self._judging
-        evaluation = evaluate(self._env, act, episodes=10)
-        good = evaluation.successes or 0
-        speed = evaluation.mean("forward_velocity")
+        found = judge(self._env, act)
         self.result.total_seconds, self.result.total_steps = spent, steps
         who = f"{self.result.learner} seed {self.result.seed}"
-        print(f"{who}: {steps} steps, {spent:.0f} s, {good}/10, {speed:.2f} m/s", file=sys.stderr)
+        print(f"{who}: {steps} steps, {spent:.0f} s, {found.good}/{EPISODES}, {found.speed:.2f} m/s", file=sys.stderr)
         self._judging += time.perf_counter() - began
-        if good >= 9:
+        if found.walks:
             self.result.seconds, self.result.steps = spent, steps
-            raise _Walks
+            raise Walks
 
 
 def train_ours(config: TrainingConfig, judge: Judge, steps: int, interval: int) -> None:
@@ -147,7 +142,7 @@ def main() -> None:
                     train_ours(config, judge, arguments.steps, arguments.interval)
                 else:
                     train_sb3(config, judge, arguments.steps, arguments.interval, learner == "sb3-recipe")
-            except _Walks:
+            except Walks:
                 pass
     if arguments.json:
         print(json.dumps([vars(result) for result in results]))

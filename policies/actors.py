@@ -11,6 +11,10 @@ one that its critics like best; so the critics are in the file too:
     observation ─ sampler x K ─ tanh ─ critics ─ least ─ index of the highest ─ action
     observation, noise ─ sampler ─ tanh ─────────────────────────────────────── sampled_action
 
+With residual blocks (SAC's setting `residual`) the layers are
+
+    observation ─ linear ─ [+ linear(relu(linear(layer norm)))] x blocks ─ layer norm ─ ...
+
 A deterministic actor (DDPG, TD3) explores by adding to its action:
 
     observation ─ layers ─ tanh ─┬──────────────────────── action
@@ -35,6 +39,7 @@ from policies.graph import ActorNodes, Graph, linear_layers
 from robot_rl.algorithms.actors import DeterministicActor, GaussianActor
 from robot_rl.algorithms.encoder import KERNEL, STRIDE, SeeingActor
 from robot_rl.algorithms.energy_policy import BLOCK, EnergyPolicy
+from robot_rl.algorithms.residual import ResidualActor
 from robot_rl.errors import ConfigurationError
 
 
@@ -67,6 +72,8 @@ def exporter(actor: Any) -> Exporter:
         return SeeingExporter(actor)
     if isinstance(actor, DeterministicActor):
         return DeterministicExporter(actor)
+    if isinstance(actor, ResidualActor):
+        return ResidualExporter(actor)
     return GaussianExporter(actor)
 
 
@@ -95,14 +102,8 @@ class GaussianExporter:
             mean = graph.linear(x, "mean", actor.head.weight, actor.head.bias)
             std = graph.constant("std", actor.log_std.exp())
         else:
-            # The head's halves apart: the deterministic answer then pays for the mean alone.
-            halves = zip(actor.head.weight.chunk(2), actor.head.bias.chunk(2), ("mean", "raw_log_std"), strict=True)
-            mean, log_std = (graph.linear(x, name, weight, bias) for weight, bias, name in halves)
-            bounds = [graph.constant(name, getattr(actor, name)) for name in ("log_std_min", "log_std_max")]
-            std = graph.node("Exp", [graph.node("Clip", [log_std, *bounds], "log_std")], "std")
-        graph.node("Tanh", [mean], "action")
-        draw = graph.node("Add", [mean, graph.node("Mul", [std, "noise"], "scaled_noise")], "sample")
-        graph.node("Tanh", [draw], "sampled_action")
+            mean, std = _gaussian(graph, x, actor)
+        _squashed(graph, mean, std)
 
     def action(self, actor: Any, observation: Tensor, noise: Tensor | None) -> Tensor:
         """See `Exporter`."""
@@ -113,6 +114,27 @@ class GaussianExporter:
         """The mean, and nothing beside it."""
         mean, _ = actor(observation)
         return torch.tanh(mean)[:, None], torch.zeros_like(mean[:, :1])
+
+
+class ResidualExporter(GaussianExporter):
+    """Residual blocks under a head with mean and log standard deviation side by side."""
+
+    def __init__(self, actor: ResidualActor) -> None:
+        """Args: actor: to be exported."""
+        self._actor = actor
+        widths = [actor.embedding.out_features] * (1 + len(actor.blocks))
+        self.sizes = (actor.embedding.in_features, *widths, actor.head.out_features // 2)
+
+    def nodes(self, graph: Graph, observation: str) -> None:
+        """See `ActorNodes`."""
+        actor = self._actor
+        x = graph.linear(observation, "embedding", actor.embedding.weight, actor.embedding.bias)
+        for index, block in enumerate(actor.blocks):
+            name = f"block_{index}"
+            inner = graph.linear(_layer_norm(graph, x, block.norm, f"{name}_norm"), f"{name}_wide", *_of(block.wide))
+            inner = graph.node("Relu", [inner], f"{name}_hidden")
+            x = graph.node("Add", [x, graph.linear(inner, f"{name}_narrow", *_of(block.narrow))], name)
+        _squashed(graph, *_gaussian(graph, _layer_norm(graph, x, actor.norm, "norm"), actor))
 
 
 class SeeingExporter:
@@ -298,6 +320,31 @@ def _hidden(graph: Graph, x: str, layers: Any, activation: str) -> str:
     for index, layer in enumerate(layers):
         x = graph.node(activation, [graph.linear(x, f"linear_{index}", layer.weight, layer.bias)], f"hidden_{index}")
     return x
+
+
+def _gaussian(graph: Graph, x: str, actor: Any) -> tuple[str, str]:
+    """Mean and standard deviation before the tanh, from what goes into the head of both."""
+    # The head's halves apart: the deterministic answer then pays for the mean alone.
+    halves = zip(actor.head.weight.chunk(2), actor.head.bias.chunk(2), ("mean", "raw_log_std"), strict=True)
+    mean, log_std = (graph.linear(x, name, weight, bias) for weight, bias, name in halves)
+    bounds = [graph.constant(name, getattr(actor, name)) for name in ("log_std_min", "log_std_max")]
+    return mean, graph.node("Exp", [graph.node("Clip", [log_std, *bounds], "log_std")], "std")
+
+
+def _squashed(graph: Graph, mean: str, std: str) -> None:
+    """The actions of a Gaussian under the tanh."""
+    graph.node("Tanh", [mean], "action")
+    draw = graph.node("Add", [mean, graph.node("Mul", [std, "noise"], "scaled_noise")], "sample")
+    graph.node("Tanh", [draw], "sampled_action")
+
+
+def _of(layer: Any) -> tuple[Tensor, Tensor]:
+    return layer.weight, layer.bias
+
+
+def _layer_norm(graph: Graph, x: str, norm: Any, name: str) -> str:
+    constants = [graph.constant(f"{name}_gain", norm.weight), graph.constant(f"{name}_bias", norm.bias)]
+    return graph.node("LayerNormalization", [x, *constants], name, epsilon=norm.eps)
 
 
 def sampler_sizes(actor: EnergyPolicy) -> tuple[int, ...]:

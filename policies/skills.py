@@ -69,7 +69,7 @@ class Skill:
         if not known or not isinstance(getattr(learner, "critics", None), Critics):
             raise ConfigurationError(
                 f"skill {name!r}: a policy of {learner.name!r} cannot be composed; what is needed are critics and an "
-                "actor as 'sac' or 'soft_q' have them"
+                "actor as 'sac' or 'soft_q' have them, with neither 'residual' nor 'batch_renorm_critic'"
             )
         own = asdict(learner.settings) if settings is None else dict(settings)
         return cls(

@@ -24,18 +24,33 @@ class Adam:
         learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
-        """Starts with moments of zero; the parameters are contiguous and all float32."""
+        """Starts with moments of zero; the parameters are contiguous and all float32.
+
+        `weight_decay` is decoupled from the gradient (Loshchilov and Hutter 2019): it shrinks weights, not moments.
+        """
         self.parameters: list[Tensor] = list(parameters.values())
         self.learning_rate = learning_rate
         self.betas = betas
         self.eps = eps
+        self.weight_decay = weight_decay
         self._step = torch.zeros((), dtype=torch.float32)
         self._means = [torch.zeros_like(parameter.detach()) for parameter in self.parameters]
         self._squares = [torch.zeros_like(parameter.detach()) for parameter in self.parameters]
         self.tensors: dict[str, Tensor] = {"step": self._step}
         self.tensors |= {f"mean/{name}": mean for name, mean in zip(parameters, self._means, strict=True)}
         self.tensors |= {f"square/{name}": square for name, square in zip(parameters, self._squares, strict=True)}
+
+    def restart(self) -> None:
+        """Forgets all steps."""
+        for tensor in self.tensors.values():
+            tensor.zero_()
+
+    @property
+    def steps(self) -> int:
+        """Steps since the start or the last restart."""
+        return int(self._step)
 
     @torch.no_grad()
     def minimize(self, loss: Tensor, greatest_norm: float | None = None) -> None:
@@ -50,11 +65,12 @@ class Adam:
             shorten(gradients, greatest_norm)
         self._step += 1
         # m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
-        # theta <- theta - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+        # theta <- (1 - lr wd) theta - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
         if torch.compiler.is_compiling():
             self._written_out(gradients)
             return
-        torch._fused_adam_(
+        step = torch._fused_adamw_ if self.weight_decay else torch._fused_adam_
+        step(
             self.parameters,
             gradients,
             self._means,
@@ -64,7 +80,7 @@ class Adam:
             lr=self.learning_rate,
             beta1=self.betas[0],
             beta2=self.betas[1],
-            weight_decay=0.0,
+            weight_decay=self.weight_decay,
             eps=self.eps,
             amsgrad=False,
             maximize=False,
@@ -78,6 +94,8 @@ class Adam:
         for theta, g, m, v in zip(self.parameters, gradients, self._means, self._squares, strict=True):
             m.lerp_(g, 1.0 - beta1)
             v.mul_(beta2).addcmul_(g, g, value=1.0 - beta2)
+            if self.weight_decay:
+                theta.mul_(1.0 - self.learning_rate * self.weight_decay)
             theta.sub_(size * m / (v.sqrt() / root + self.eps))
 
 

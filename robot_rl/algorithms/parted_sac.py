@@ -61,11 +61,13 @@ class PartedSAC(NetworkLearner):
             encoder: of pictures, where there are any.
 
         Raises:
-            ConfigurationError: the normaliser is for rows of another size, or the encoder does not suit the picture.
+            ConfigurationError: the normaliser is for rows of another size, the encoder does not suit the picture, or
+                a setting is for observations of one part.
         """
         super().__init__(parts.size, action_size, seed, normalizer)
         self.parts = parts
         self.settings = settings = settings or SACSettings()
+        settings.refuse_for_parts()
         self.encoder_settings = encoder or EncoderSettings()
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
         self._seen_normalizer = self.normalizer.first(parts.seen)

@@ -14,6 +14,7 @@ from policies.export import ExportReport
 from robot_rl.commands.configuration import TrainingConfig
 from robot_rl.commands.evaluate import actor, report
 from robot_rl.commands.exporting import export_run
+from robot_rl.commands.offline import check_offline
 from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.commands.real_time import train_robot
@@ -99,6 +100,8 @@ def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunRes
 
 def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes: bool = False) -> TrainingResult:
     """Trains (or continues) and does nothing with what was learnt; see `train_run`."""
+    if settings.offline is not None and not run.checkpoints.exists():
+        check_offline(config, settings.offline)
     if config.real_time:
         return train_robot(run, config, settings, config.make_task(), yes)
     learner = config.make_learner()

@@ -106,7 +106,8 @@ class TurnValve(Task):
         def speed(step: Step) -> Array:
             return np.maximum(np.abs(step.after.joint_velocity) - 0.5, 0.0).dot(share)
 
-        terms = {
+        # All of them, whatever the aim: skills of different aims learn from each other's replay by the terms' values.
+        return {
             "error": RewardTerm(-1.0 * turn, error),
             "pose": RewardTerm(-0.2 * turn, pose),
             "speed": RewardTerm(-0.2 * turn, speed),
@@ -114,7 +115,6 @@ class TurnValve(Task):
             "closest": RewardTerm(5.0 * turn, lambda step: (error(step) < 0.1) * 1.0),
             "effort": RewardTerm(-2.0 * calm / self.gentle**2, lambda step: self.effort(step.after)),
         }
-        return {name: term for name, term in terms.items() if term.weight != 0.0}
 
     def measure(self, state: RobotState, goal: Array) -> dict[str, Array]:
         """Angle error in rad, and effort as a share of its limits."""

@@ -53,8 +53,8 @@ def actor_shape(learner: Learner) -> ActorShape:
     actor, normalizer = learner.actor, learner.normalizer
     if not isinstance(actor, Actor | DeterministicActor):
         raise ConfigurationError(
-            f"{type(learner).__name__} does not train in real time, where the control loop computes the actor; those "
-            "that do: ddpg, sac, sac_value, td3"
+            f"{type(learner).__name__} does not train in real time with an actor of kind {type(actor).__name__}, which "
+            "the control loop cannot compute; those that do: ddpg, sac (not residual), sac_value, td3"
         )
     hidden = tuple(int(layer.bias.numel()) for layer in actor.hidden)  # type: ignore[operator, union-attr]
     sizes = (learner.observation_size, learner.action_size, hidden)

@@ -52,6 +52,9 @@ class TrainerSettings:
     """Transitions per update."""
     replay_capacity: int = 1_000_000
     """Transitions kept."""
+    offline: str | None = None
+    """Folder of another run, with the same observations and actions, whose replay is half of every batch (RLPD). Its
+    rewards stay as they were paid."""
     checkpoint_interval: int = 10_000
     """Steps between checkpoints; what a crash costs at most (twice that for environments without snapshots)."""
     checkpoints_kept: int = 2

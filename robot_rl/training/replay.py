@@ -99,6 +99,11 @@ class Replay:
         """Number of transitions ever added."""
         return self._total
 
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """Names of the files on the disk that hold it, oldest first."""
+        return tuple(segment["file"] for segment in self._segments)
+
     def add(
         self,
         observation: np.ndarray,

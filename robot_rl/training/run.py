@@ -27,6 +27,7 @@ class Run:
         tensorboard/      the same for TensorBoard
         checkpoints/      see `robot_rl.training.checkpoint`
         replay/           segments of transitions
+        offline/          those of another run that this one learns from too
         videos/  plots/
 
     Attributes:
@@ -98,6 +99,11 @@ class Run:
     def replay(self) -> Path:
         """Folder of the replay segments."""
         return self.path / "replay"
+
+    @property
+    def offline(self) -> Path:
+        """Folder of the replay segments of another run that this one learns from too."""
+        return self.path / "offline"
 
     @property
     def videos(self) -> Path:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from robot_rl.algorithms.compiled import CannotCompile, has_bfloat16
-from robot_rl.algorithms.learner import Compilable, Learner
+from robot_rl.algorithms.learner import Batch, Compilable, Learner
 from robot_rl.algorithms.on_policy import OnPolicy
 from robot_rl.errors import ConfigurationError
 from robot_rl.training.checkpoint import checkpoints, load_values
 from robot_rl.training.collector import Collector, Environment, Source, Transitions
 from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
 from robot_rl.training.metrics import MetricsLog
+from robot_rl.training.offline import keep, kept_replay, mixed, offline_replay
 from robot_rl.training.replay import Replay
 from robot_rl.training.rollout_trainer import RolloutTrainer
 from robot_rl.training.run import Run
@@ -49,7 +51,8 @@ def train(
         How it ended.
 
     Raises:
-        ConfigurationError: the spaces do not suit, the learner has other sizes, or a pipeline is asked for.
+        ConfigurationError: the spaces do not suit, the learner or the offline data has other sizes, or a pipeline is
+            asked for.
         InvalidInput: the environment or the learner gave a number that is not finite.
         StorageError: a save failed (the checkpoint before it can be resumed), or a checkpoint is damaged.
         RobotFault: the robot stopped or left; on hardware after a checkpoint.
@@ -59,6 +62,8 @@ def train(
             "trainer: pipeline is true, and the other process has to make the environment itself; call "
             "robot_rl.training.pipeline.train_in_pipeline with what makes it"
         )
+    if settings.offline is not None and isinstance(learner, OnPolicy):
+        raise ConfigurationError(f"trainer.offline: {type(learner).__name__} learns from its own steps alone")
     kind: type[TrainingLoop] = RolloutTrainer if isinstance(learner, OnPolicy) else Trainer
     return kind(env, learner, settings, run, evaluate).train()
 
@@ -85,10 +90,13 @@ class Trainer(TrainingLoop):
         pixels = slice(parts.state, parts.seen) if parts is not None and parts.camera else None
         self.replay = Replay(settings.replay_capacity, *sizes, seed=int(replay_seed), terms=terms, pixels=pixels)
         self._actions = np.random.Generator(np.random.PCG64(int(action_seed)))
+        self._offline: Replay | None = None
         self._compiled: bool | None = None
 
     def _resume(self) -> int:
         metrics_size = super()._resume()
+        if self.settings.offline is not None and self._offline is None:
+            self._offline = self._take_offline(Path(self.settings.offline))
         precision = getattr(getattr(self.learner, "settings", None), "precision", "float32")
         if precision == "bfloat16" and not has_bfloat16():
             print("this processor has no instructions for bfloat16: float32 is many times faster", file=sys.stderr)
@@ -98,6 +106,15 @@ class Trainer(TrainingLoop):
         if self._compiled:
             self._compiled = self._compile()
         return metrics_size
+
+    def _take_offline(self, source: Path) -> Replay:
+        """The replay of another run, from now on part of this one."""
+        sizes = (self.learner.observation_size, self.learner.action_size)
+        seed = np.random.SeedSequence([self.settings.seed, 1]).generate_state(1)[0]
+        replay = offline_replay(source, *sizes, seed=int(seed))
+        if self.run is not None:
+            keep(replay, Run.open(source).replay, self.run.offline)
+        return replay
 
     def _compile(self) -> bool:
         """Compiles the learner's update; whether it is compiled now.
@@ -158,10 +175,14 @@ class Trainer(TrainingLoop):
         due = self._due()
         result: dict[str, float] = {}
         for index in range(due):
-            batch = self.replay.sample(self.settings.batch_size)
+            batch = self._batch(self.settings.batch_size)
             result = self.learner.update(batch, metrics=metrics and index == due - 1)
             self.updates += 1
         return result
+
+    def _batch(self, size: int) -> Batch:
+        """What the next update learns from."""
+        return self.replay.sample(size) if self._offline is None else mixed(self.replay, self._offline, size)
 
     def _due(self) -> int:
         """Updates to make now."""
@@ -170,7 +191,8 @@ class Trainer(TrainingLoop):
 
     def _experience(self) -> dict[str, State]:
         assert self.run is not None
-        return {"replay": self.replay.save_to(self.run.replay)}
+        parts = {"replay": self.replay.save_to(self.run.replay)}
+        return parts if self._offline is None else {**parts, "offline": self._offline.save_to(self.run.offline)}
 
     def _own_values(self) -> dict[str, Any]:
         return {"actions": self._actions.bit_generator.state, "compiled": self._compiled}
@@ -183,6 +205,8 @@ class Trainer(TrainingLoop):
             # The last bits of compiled updates differ; a run goes on as it began, however many steps it has now.
             self._compiled = own.get("compiled", False)
         self.replay.load_from(self.run.replay, saved.part("replay"))
+        if self.settings.offline is not None:
+            self._offline = kept_replay(self.run.offline, saved.part("offline"))
 
     def _write_checkpoint(self, log: MetricsLog) -> None:
         super()._write_checkpoint(log)

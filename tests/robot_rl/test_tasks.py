@@ -263,7 +263,8 @@ def test_turning_with_little_effort_earns_the_mean_of_turning_and_of_little_effo
     for task in (turn, calm):
         assert task.layout.labels == both.layout.labels
         assert task.goal_labels == both.goal_labels
-    assert turn.terms.keys() == VALVE.terms.keys()
+    # The same terms, so that each can be paid for what another one did.
+    assert turn.terms.keys() == calm.terms.keys() == both.terms.keys()
     assert VALVE.settings.aim == "turn"
 
 
