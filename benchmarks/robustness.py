@@ -2,10 +2,11 @@
 
     python benchmarks/robustness.py --problem go2 --seed 0 1 2 --out robustness
     python benchmarks/robustness.py --problem go2 --policy plain strong+history --out robustness
+    python benchmarks/robustness.py --seed 0 --out compiled -- --trainer.compile always
     python benchmarks/robustness.py --table --out robustness
 
 Every policy is trained by `robot-rl train` with the recipe of its task and robot, all with as many steps, and then
-judged by `robot-rl transfer`: asked for are 90 % of its own MuJoCo return in PyBullet (`other_engine`), and 80 % with
+judged by `robot-rl transfer`; flags after `--` go to every training. Asked for are 90 % of its own MuJoCo return in PyBullet (`other_engine`), and 80 % with
 20 ms of delay, noise, 15 % more mass and half the friction at once (`together`). Training and evaluation have no seed
 in common.
 
@@ -43,8 +44,8 @@ class Problem:
 
 
 PROBLEMS = {
-    "go2": Problem("walk", "go2", 45_000),
-    "minitaur": Problem("walk", "minitaur", 45_000),
+    "go2": Problem("walk", "go2", 30_000),
+    "minitaur": Problem("walk", "minitaur", 30_000),
     "dclaw": Problem("turn_valve", "dclaw", 80_000),
 }
 STACKED = ("joint_position", "joint_velocity", "previous_action")
@@ -56,26 +57,21 @@ PARTS: Mapping[str, Sequence[str]] = {
     "history": ("--observation.history", "4", "--observation.history_of", *STACKED),
     "privileged": ("--observation.privileged", "true"),
 }
-"""Flags of training; a policy is one of these, or several joined by a plus."""
+"""Flags of `robot-rl train`; a policy is one of these, or several joined by a plus."""
 NOMINAL = "nominal"
 
 
-def certify(problem: Problem, policy: str, seed: int, steps: int, episodes: int, folder: Path) -> None:
+def certify(training: Sequence[str], episodes: int, folder: Path) -> None:
     """Trains a policy and certifies it, both where that has not been done.
 
     Args:
-        problem: robot and task.
-        policy: parts by which its training differs, joined by a plus.
-        seed: of the training.
-        steps: of the training.
+        training: what `robot-rl train` is told.
         episodes: of every condition.
         folder: of the run.
     """
     if not (folder / POLICY).is_file():
-        flags = [flag for part in policy.split("+") for flag in PARTS[part]]
-        new = [problem.task, "--robot", problem.robot, *flags, "--steps", str(steps), "--seed", str(seed)]
-        going_on = is_run(folder)
-        _robot_rl("train", *(["--resume", str(folder)] if going_on else [*new, "--out", str(folder)]))
+        how = ["--resume", str(folder)] if is_run(folder) else [*training, "--out", str(folder)]
+        _robot_rl("train", *how)
     if not _certificate(folder).is_file():
         _robot_rl("transfer", str(folder), "--episodes", str(episodes), allowed=(0, CheckFailed.exit_code))
 
@@ -137,6 +133,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="of each training [those of the problem]")
     parser.add_argument("--episodes", type=int, default=20, help="of each condition")
     parser.add_argument("--out", type=Path, default=Path("robustness"), help="folder of runs")
+    parser.add_argument("flags", nargs="*", help="of robot-rl train, for every policy, after --")
     parser.add_argument("--table", action="store_true", help="print what the output folder holds, run nothing")
     arguments = parser.parse_args()
     problem = PROBLEMS[arguments.problem]
@@ -148,7 +145,9 @@ def main() -> int:
         for seed in arguments.seed:
             for policy in arguments.policy:
                 folder = arguments.out / f"{arguments.problem}-{policy}-s{seed}"
-                certify(problem, policy, seed, arguments.steps or problem.steps, arguments.episodes, folder)
+                flags = [flag for part in policy.split("+") for flag in PARTS[part]] + arguments.flags
+                flags += ["--steps", str(arguments.steps or problem.steps), "--seed", str(seed)]
+                certify([problem.task, "--robot", problem.robot, *flags], arguments.episodes, folder)
     found = read(arguments.out, arguments.problem, arguments.policy)
     if not found:
         parser.error(f"no certificate of these in {relative(arguments.out)}")
