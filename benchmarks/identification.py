@@ -18,7 +18,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def retrain(
-    spec: RobotSpec, terms: Mapping[str, Any], found: IdentifiedRobot, seed: int, steps: int, out: Path
+    spec: RobotSpec, terms: Mapping[str, Any], found: IdentifiedRobot, seed: int, training: Sequence[str], out: Path
 ) -> dict[str, Any]:
     """Trains with and without what was identified, on the same seed.
 
@@ -188,7 +188,7 @@ def retrain(
         terms: of the hidden one.
         found: what was identified of it.
         seed: of the draw.
-        steps: of each training.
+        training: flags of each.
         out: folder of runs and files; what was trained there already is not trained again.
 
     Returns:
@@ -204,7 +204,7 @@ def retrain(
     for label, (run, varied) in runs.items():
         if not (run / POLICY).is_file():
             flags = ["--randomize", *varied] if varied else []
-            _robot_rl("train", "walk", "--robot", spec.name, "--steps", str(steps), "--out", str(run), *flags)
+            _robot_rl("train", "walk", "--robot", spec.name, *training, "--out", str(run), *flags)
         returns[label] = {
             on: json.loads(_robot_rl("evaluate", str(run), "--json", *where))["return"]
             for on, where in (("robot file", []), ("hidden robot", ["--randomize", str(hidden_file)]))
@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--far", action="store_true", help="hide robots that are far from the file: late, worn, loaded")
     parser.add_argument("--retrain", type=int, metavar="STEPS", help="train to walk with and without what was found")
     parser.add_argument("--out", type=Path, default=Path("runs/identification"), help="of --retrain")
+    parser.add_argument("flags", nargs="*", help="of robot-rl train, with --retrain, after --")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
     given = parser.parse_args()
     spec = load_robot(given.robot)
@@ -263,7 +264,8 @@ def main() -> None:
         worst = ", ".join(f"{row['kind']} {row['worst']:.3g}" for row in summary(new))
         print(f"draw {draw}, {time.process_time() - began:.0f} s of CPU: {worst}", file=sys.stderr)
         if given.retrain:
-            gained.append(retrain(spec, terms, found, seed, given.retrain, given.out))
+            training = ["--steps", str(given.retrain), *given.flags]
+            gained.append(retrain(spec, terms, found, seed, training, given.out))
             print(*retrained(gained[-1:]), sep="\n", file=sys.stderr)
     table = summary(rows)
     covered = [row["covered"] for row in rows if row["identified"]]
