@@ -1,11 +1,11 @@
 """What policies keep of their return where the robot differs: trained with randomisation beside trained without.
 
-    python benchmarks/robustness.py --problem go2 --seed 0 1 2 --out robustness
-    python benchmarks/robustness.py --problem go2 --policy plain strong+history --out robustness
+    python benchmarks/robustness.py --robot go2 --seed 0 1 2 --out robustness
+    python benchmarks/robustness.py --robot go2 --policy plain strong+history --out robustness
     python benchmarks/robustness.py --seed 0 --out compiled -- --trainer.compile always
     python benchmarks/robustness.py --table --out robustness
 
-Every policy is trained by `robot-rl train` with the recipe of its task and robot, all with as many steps, and then
+Every policy is trained by `robot-rl train` with the recipe of its task and robot, with as many steps, and then
 judged by `robot-rl transfer`; flags after `--` go to every training. Asked for are 90 % of its own MuJoCo return in
 PyBullet (`other_engine`), and 80 % with 20 ms of delay, noise, 15 % more mass and half the friction at once
 (`together`). Training and evaluation have no seed in common.
@@ -21,7 +21,6 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +32,8 @@ from robot_rl.commands.policy_files import POLICY, is_run
 from robot_rl.errors import CheckFailed
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A robot and its task."""
-
-    task: str
-    robot: str
-    steps: int
-    """Of every training, where the command line does not say."""
-
-
-PROBLEMS = {
-    "go2": Problem("walk", "go2", 30_000),
-    "minitaur": Problem("walk", "minitaur", 30_000),
-    "dclaw": Problem("turn_valve", "dclaw", 80_000),
-}
+TASKS = {"go2": "walk", "minitaur": "walk", "dclaw": "turn_valve"}
+"""By robot."""
 STACKED = ("joint_position", "joint_velocity", "previous_action")
 PARTS: Mapping[str, Sequence[str]] = {
     "plain": (),
@@ -127,16 +113,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--problem", choices=PROBLEMS, default="go2", help="robot and task")
+    parser.add_argument("--robot", choices=TASKS, default="go2", help="with its task")
     parser.add_argument("--policy", nargs="+", default=["plain", "strong"], help=f"{', '.join(PARTS)}, joined by +")
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2], help="of training")
-    parser.add_argument("--steps", type=int, help="of each training [those of the problem]")
     parser.add_argument("--episodes", type=int, default=20, help="of each condition")
     parser.add_argument("--out", type=Path, default=Path("robustness"), help="folder of runs")
     parser.add_argument("flags", nargs="*", help="of robot-rl train, for every policy, after --")
     parser.add_argument("--table", action="store_true", help="print what the output folder holds, run nothing")
     arguments = parser.parse_args()
-    problem = PROBLEMS[arguments.problem]
     for policy in arguments.policy:
         unknown = [part for part in policy.split("+") if part not in PARTS]
         if unknown:
@@ -144,11 +128,11 @@ def main() -> int:
     if not arguments.table:
         for seed in arguments.seed:
             for policy in arguments.policy:
-                folder = arguments.out / f"{arguments.problem}-{policy}-s{seed}"
-                flags = [flag for part in policy.split("+") for flag in PARTS[part]] + arguments.flags
-                flags += ["--steps", str(arguments.steps or problem.steps), "--seed", str(seed)]
-                certify([problem.task, "--robot", problem.robot, *flags], arguments.episodes, folder)
-    found = read(arguments.out, arguments.problem, arguments.policy)
+                folder = arguments.out / f"{arguments.robot}-{policy}-s{seed}"
+                training = [TASKS[arguments.robot], "--robot", arguments.robot, "--seed", str(seed)]
+                training += [flag for part in policy.split("+") for flag in PARTS[part]] + arguments.flags
+                certify(training, arguments.episodes, folder)
+    found = read(arguments.out, arguments.robot, arguments.policy)
     if not found:
         parser.error(f"no certificate of these in {relative(arguments.out)}")
     print(table(found))
