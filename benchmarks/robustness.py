@@ -5,10 +5,10 @@
     python benchmarks/robustness.py --seed 0 --out compiled -- --trainer.compile always
     python benchmarks/robustness.py --table --out robustness
 
-Every policy is trained by `robot-rl train` with the recipe of its task and robot, and judged by `robot-rl transfer`; flags
-after `--` go to every training. Asked for are 90 % of its own MuJoCo return in PyBullet (`other_engine`), and 80 % with
-20 ms of delay, noise, 15 % more mass and half the friction at once (`together`). Training and evaluation have no seed
-in common.
+Every policy is trained by `robot-rl train` with the recipe of its task and robot, and judged by `robot-rl transfer`;
+flags after `--` go to every training. Asked for are 90 % of its own MuJoCo return in PyBullet (`other_engine`), and
+80 % with 20 ms of delay, noise, 15 % more mass and half the friction at once (`together`). Training and evaluation
+have no seed in common.
 
 Runs and certificates are kept in the output folder. What is there already is not done again, and a training that was
 cut short goes on from its last checkpoint: the same command can be given at any time.
