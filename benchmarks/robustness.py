@@ -1,7 +1,7 @@
 """What policies keep of their return where the robot differs: trained with randomisation beside trained without.
 
     python benchmarks/robustness.py --robot go2 --seed 0 1 2 --out robustness
-    python benchmarks/robustness.py --robot go2 --policy plain strong+history --out robustness
+    python benchmarks/robustness.py --robot go2 --policy plain-after-plain strong-after-plain --out robustness
     python benchmarks/robustness.py --seed 0 --out compiled -- --trainer.compile always
     python benchmarks/robustness.py --table --out robustness
 
@@ -9,6 +9,9 @@ Every policy is trained by `robot-rl train` with the recipe of its task and robo
 flags after `--` go to every training. Asked for are 90 % of its own MuJoCo return in PyBullet (`other_engine`), and
 80 % with 20 ms of delay, noise, 15 % more mass and half the friction at once (`together`). Training and evaluation
 have no seed in common.
+
+`strong-after-plain` goes on from the run of `plain` and trains as long again; so does `plain-after-plain`, so that both
+had as many steps.
 
 Runs and certificates are kept in the output folder. What is there already is not done again, and a training that was
 cut short goes on from its last checkpoint: the same command can be given at any time.
@@ -43,20 +46,34 @@ PARTS: Mapping[str, Sequence[str]] = {
     "privileged": ("--observation.privileged", "true"),
 }
 """Flags of `robot-rl train`; a policy is one of these, or several joined by a plus."""
+AFTER = "-after-"
 NOMINAL = "nominal"
 
 
-def certify(training: Sequence[str], episodes: int, folder: Path) -> None:
-    """Trains a policy and certifies it, both where that has not been done.
+def trained(robot: str, policy: str, seed: int, more: Sequence[str], out: Path) -> Path:
+    """The run of a policy, trained where it is not, after the one that it goes on from.
 
     Args:
-        training: what `robot-rl train` is told.
-        episodes: of every condition.
-        folder: of the run.
+        robot: name.
+        policy: see PARTS and AFTER.
+        seed: of training.
+        more: flags of every training.
+        out: folder of runs.
     """
-    if not (folder / POLICY).is_file():
-        how = ["--resume", str(folder)] if is_run(folder) else [*training, "--out", str(folder)]
-        _robot_rl("train", *how)
+    folder = out / f"{robot}-{policy}-s{seed}"
+    if (folder / POLICY).is_file():
+        return folder
+    parts, _, before = policy.partition(AFTER)
+    flags = [flag for part in parts.split("+") for flag in PARTS[part]] + list(more)
+    if before:
+        flags += ["--begin-with", str(trained(robot, before, seed, more, out))]
+    new = [TASKS[robot], "--robot", robot, "--seed", str(seed), *flags, "--out", str(folder)]
+    _robot_rl("train", *(["--resume", str(folder)] if is_run(folder) else new))
+    return folder
+
+
+def certify(folder: Path, episodes: int) -> None:
+    """Certifies the policy of a run, where that has not been done, by so many episodes of every condition."""
     if not _certificate(folder).is_file():
         _robot_rl("transfer", str(folder), "--episodes", str(episodes), allowed=(0, CheckFailed.exit_code))
 
@@ -113,7 +130,7 @@ def main() -> int:
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--robot", choices=TASKS, default="go2", help="with its task")
-    parser.add_argument("--policy", nargs="+", default=["plain", "strong"], help=f"{', '.join(PARTS)}, joined by +")
+    parser.add_argument("--policy", nargs="+", default=["plain", "strong"], help=f"{', '.join(PARTS)}, joined by + and {AFTER}")
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2], help="of training")
     parser.add_argument("--episodes", type=int, default=20, help="of each condition")
     parser.add_argument("--out", type=Path, default=Path("robustness"), help="folder of runs")
@@ -121,16 +138,14 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="print what the output folder holds, run nothing")
     arguments = parser.parse_args()
     for policy in arguments.policy:
-        unknown = [part for part in policy.split("+") if part not in PARTS]
+        unknown = [part for one in policy.split(AFTER) for part in one.split("+") if part not in PARTS]
         if unknown:
-            parser.error(f"unknown policy {unknown[0]!r}; known: {', '.join(PARTS)}, joined by +")
+            parser.error(f"unknown policy {unknown[0]!r}; known: {', '.join(PARTS)}, joined by + and {AFTER}")
     if not arguments.table:
         for seed in arguments.seed:
             for policy in arguments.policy:
-                folder = arguments.out / f"{arguments.robot}-{policy}-s{seed}"
-                training = [TASKS[arguments.robot], "--robot", arguments.robot, "--seed", str(seed)]
-                training += [flag for part in policy.split("+") for flag in PARTS[part]] + arguments.flags
-                certify(training, arguments.episodes, folder)
+                run = trained(arguments.robot, policy, seed, arguments.flags, arguments.out)
+                certify(run, arguments.episodes)
     found = read(arguments.out, arguments.robot, arguments.policy)
     if not found:
         parser.error(f"no certificate of these in {relative(arguments.out)}")

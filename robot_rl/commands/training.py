@@ -11,6 +11,7 @@ from typing import Any
 
 from policies.composed_runtime import load_policy
 from policies.export import ExportReport
+from robot_rl.commands.beginning import first_learner
 from robot_rl.commands.configuration import TrainingConfig
 from robot_rl.commands.evaluate import actor, report
 from robot_rl.commands.exporting import export_run
@@ -20,6 +21,7 @@ from robot_rl.commands.real_time import train_robot
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env, make_suite_env
 from robot_rl.settings import from_mapping
+from robot_rl.training.checkpoint import latest_checkpoint
 from robot_rl.training.collector import Environment
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
@@ -98,7 +100,7 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
     """Trains (or continues) and does nothing with what was learnt; see `train_run`."""
     if config.real_time:
         return train_robot(run, config, settings, config.make_task(), yes)
-    learner = config.make_learner()
+    learner = config.make_learner() if latest_checkpoint(run.checkpoints) else first_learner(config)
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
     evaluation = deterministic_evaluation(partial(_evaluation_env, config), settings.evaluation_episodes)
     if workers_of(learner):
