@@ -130,7 +130,9 @@ def main() -> int:
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--robot", choices=TASKS, default="go2", help="with its task")
-    parser.add_argument("--policy", nargs="+", default=["plain", "strong"], help=f"{', '.join(PARTS)}, joined by + and {AFTER}")
+    parser.add_argument(
+        "--policy", nargs="+", default=["plain", "strong"], help=f"{', '.join(PARTS)}, joined by + and {AFTER}"
+    )
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2], help="of training")
     parser.add_argument("--episodes", type=int, default=20, help="of each condition")
     parser.add_argument("--out", type=Path, default=Path("robustness"), help="folder of runs")
