@@ -181,7 +181,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def retrain(
     spec: RobotSpec, terms: Mapping[str, Any], found: IdentifiedRobot, seed: int, training: Sequence[str], out: Path
 ) -> dict[str, Any]:
-    """Trains with and without what was identified, on the same seed.
+    """Trains on the robot's file, and from there as long again on what was identified.
 
     Args:
         spec: the robot.
@@ -199,11 +199,14 @@ def retrain(
     hidden_file, identified_file = folder / "hidden.yaml", folder / "identified.yaml"
     hidden_file.write_text(yaml.safe_dump(dict(terms)))
     identified_file.write_text(found.yaml)
-    runs = {"robot file": (out / f"{spec.name}_file", []), "identified": (folder / "run", [str(identified_file)])}
+    first = out / f"{spec.name}_file"
+    runs: dict[str, tuple[Path, list[str]]] = {
+        "robot file": (first, []),
+        "identified": (folder / "run", ["--begin-with", str(first), "--randomize", str(identified_file)]),
+    }
     returns: dict[str, dict[str, float]] = {}
-    for label, (run, varied) in runs.items():
+    for label, (run, flags) in runs.items():
         if not (run / POLICY).is_file():
-            flags = ["--randomize", *varied] if varied else []
             _robot_rl("train", "walk", "--robot", spec.name, *training, "--out", str(run), *flags)
         returns[label] = {
             on: json.loads(_robot_rl("evaluate", str(run), "--json", *where))["return"]
@@ -221,7 +224,7 @@ def retrained(rows: list[dict[str, Any]]) -> list[str]:
         plain, identified = row["returns"]["robot file"], row["returns"]["identified"]
         lines.append(
             f"  draw of seed {row['seed']}: trained on the robot's file, {plain['robot file']:.0f} there and "
-            f"{plain['hidden robot']:.0f} on the hidden robot; trained on what was identified, "
+            f"{plain['hidden robot']:.0f} on the hidden robot; retrained on what was identified, "
             f"{identified['hidden robot']:.0f} on the hidden robot: {row['gap_closed']:.0%} of the gap closed"
         )
     return lines or ["  retrained policy: not run (--retrain STEPS)"]
