@@ -50,9 +50,9 @@ FAR: Ranges = {
     "damping": (1.5, 3.0),
     "friction_loss": (1.5, 3.0),
     "actuation_delay": (0.02, 0.04),
-    "kp": (0.65, 0.8),
-    "kd": (0.65, 0.85),
-    "payload": (0.2, 0.3),
+    "kp": (0.75, 0.9),
+    "kd": (0.75, 0.95),
+    "payload": (0.1, 0.2),
     "center_of_mass": (-0.03, 0.03),
 }
 """A robot on which a policy that was trained on its file does badly: late, worn, weak and loaded."""
