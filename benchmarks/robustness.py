@@ -40,7 +40,6 @@ STACKED = ("joint_position", "joint_velocity", "previous_action")
 PARTS: Mapping[str, Sequence[str]] = {
     "plain": (),
     "mild": ("--randomize", "mild"),
-    "moderate": ("--randomize", "moderate"),
     "strong": ("--randomize", "strong"),
     "lifted": ("--task.step_height", "0.04"),
     "history": ("--observation.history", "4", "--observation.history_of", *STACKED),
