@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from policies.runtime import OnnxPolicy  # noqa: E402
+from robot_rl.commands.evaluate import policy_task  # noqa: E402
 from robot_rl.leg_odometry import LegOdometry  # noqa: E402
 from robot_rl.make import make_env, make_robot  # noqa: E402
 from robot_rl.robot import JointCommand, Robot, RobotState, Start  # noqa: E402
@@ -66,7 +67,7 @@ class Watched:
 def walk(robot: Robot, policy: OnnxPolicy, seconds: float, seed: int) -> list[RobotState]:
     """All states of one walk."""
     watched = Watched(robot, load_robot(robot.spec.name))
-    env = make_env(watched, "walk", time_limit=seconds)
+    env = make_env(watched, policy_task(policy.contract, watched.spec), time_limit=seconds)
     observation, _ = env.reset(seed=seed)
     ended = False
     while not ended:

@@ -37,6 +37,7 @@ from hardware.real_time import RealTime, real_time  # noqa: E402
 from hardware.ros_robot import RosRobot  # noqa: E402
 from hardware.session import RosSession  # noqa: E402
 from policies.runtime import OnnxPolicy  # noqa: E402
+from robot_rl.commands.evaluate import policy_task  # noqa: E402
 from robot_rl.make import make_env  # noqa: E402
 from robot_rl.robot import JointCommand, Start  # noqa: E402
 from robot_rl.spec import BUILTIN, load_robot  # noqa: E402
@@ -64,8 +65,9 @@ def program(*arguments: str, ready: str) -> Iterator[subprocess.Popen[str]]:
 
 def in_process(seconds: float) -> dict[str, float]:
     """The policy in the environment it was trained in, without ROS and as fast as it goes."""
-    env = make_env("go2", "walk", time_limit=seconds)
-    policy = OnnxPolicy.load(POLICY, robot=env.robot.spec, layout=env.observation_layout)
+    spec = load_robot("go2")
+    policy = OnnxPolicy.load(POLICY, robot=spec)
+    env = make_env(spec, policy_task(policy.contract, spec), time_limit=seconds)
     observation, _ = env.reset(seed=0, options={"goal": [0.6, 0.0, 0.0, 2.0]})
     first = env.state.base_position
     total, velocity, ended = 0.0, 0.0, False

@@ -12,6 +12,7 @@ In a file:
     seed: 0
     on: mujoco
     randomize: mild
+    begin_with: runs/walk-go2/RUN
     ray: {workers: 4}
 
 The resolved form has every setting in it. It is saved as the run's config.json, and `--config` reads that too.
@@ -61,7 +62,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
 
 SECTIONS = ("task", "observation", "encoder", "trainer", "ros", "real_time", "ray", *ALGORITHMS)
-KEYS = ("task", "robot", "algorithm", "robots", "seed", "on", "randomize", *SECTIONS[1:])
+KEYS = ("task", "robot", "algorithm", "robots", "seed", "on", "randomize", "begin_with", *SECTIONS[1:])
 RECORDED = ("robot_digest",)
 """Keys that a run's config.json has beside those that a person gives."""
 
@@ -96,6 +97,8 @@ class TrainingConfig:
     """Of `EncoderSettings`; empty without a camera."""
     ray: Mapping[str, Any] = field(default_factory=dict)
     """Of `RaySettings`; empty without workers on Ray."""
+    begin_with: str | None = None
+    """Run whose newest checkpoint the learner begins as; None for a new one."""
 
     def to_dict(self) -> dict[str, Any]:
         """The form that files have."""
@@ -109,6 +112,8 @@ class TrainingConfig:
             "trainer": dict(self.trainer),
             "seed": self.seed,
         }
+        if self.begin_with is not None:
+            found["begin_with"] = self.begin_with
         others = ("observation", "encoder", "ros", "real_time", "randomize", "ray")
         return found | {name: dict(values) for name in others if (values := getattr(self, name))}
 
@@ -363,7 +368,11 @@ def _learning(values: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"{counts['robots']}, on: {on or SIMULATORS[0]}. Without workers ({algorithm}.workers 0) any will do"
         )
     settings = from_mapping(TrainerSettings, {**trainer, "seed": counts["seed"]}, f"{where}.trainer")
+    begin_with = values.get("begin_with")
+    if not isinstance(begin_with, (str, type(None))):
+        raise ConfigurationError(f"{where}.begin_with: expected the folder of a run, got {begin_with!r}")
     return {
+        "begin_with": begin_with,
         "algorithm": algorithm,
         "algorithm_settings": asdict(chosen),
         "trainer": asdict(settings),

@@ -47,6 +47,8 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
     }
     if config.observation.get("privileged"):
         training["critics_saw"] = "what only the simulation knows"
+    if config.begin_with is not None:
+        training["began_with"] = config.begin_with
     if config.randomize:
         training["randomize"] = dict(config.randomize)
     latest = own["latest"]

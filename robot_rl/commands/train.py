@@ -67,6 +67,7 @@ def run(arguments: Sequence[str]) -> int:
             for section in ("task", "observation", "encoder", "trainer", "ros", "real_time", "ray", algorithm)
         },
     )
+    from robot_rl.commands.beginning import first_learner
     from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, last_figures, start, train_run
     from robot_rl.training.ray_cluster import check_installed
 
@@ -83,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
         config = resolve(layered(advised, file, flags), values.config or "configuration")
         if config.ray:
             check_installed()
+        first_learner(config)  # refuses what it cannot begin with before there is a folder
         folder = start(config, ["train", *arguments], Path(values.out) if values.out else None)
     result = train_run(folder, config, values.yes)
     # A robot is no simulation: what it learnt is measured on it, by the returns of its training.
@@ -119,6 +121,9 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
     parser.add_argument(
         "--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs in every episode [none]"
+    )
+    parser.add_argument(
+        "--begin-with", metavar="RUN", help="go on from what another run has learnt, in a run of its own [nothing]"
     )
     parser.add_argument(
         "--camera", action="store_true", help="observe the robot's camera, and nothing that says where objects are"
@@ -187,6 +192,7 @@ def _given(values: Any) -> dict[str, Any]:
         raise ConfigurationError(f"--on {values.on} and --sim {values.sim} contradict each other; give one of them")
     given |= {
         "randomize": values.randomize,
+        "begin_with": values.begin_with,
         "on": values.on or values.sim,
         "task": {"name": values.task},
         "observation": {"camera": values.camera or None},

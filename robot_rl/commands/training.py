@@ -11,6 +11,7 @@ from typing import Any
 
 from policies.composed_runtime import load_policy
 from policies.export import ExportReport
+from robot_rl.commands.beginning import first_learner
 from robot_rl.commands.configuration import TrainingConfig
 from robot_rl.commands.evaluate import actor, report
 from robot_rl.commands.exporting import export_run
@@ -21,6 +22,7 @@ from robot_rl.commands.real_time import train_robot
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env, make_suite_env
 from robot_rl.settings import from_mapping
+from robot_rl.training.checkpoint import latest_checkpoint
 from robot_rl.training.collector import Environment
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
@@ -104,14 +106,15 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
         check_offline(config, settings.offline)
     if config.real_time:
         return train_robot(run, config, settings, config.make_task(), yes)
-    learner = config.make_learner()
+    make_learner = config.make_learner if latest_checkpoint(run.checkpoints) else partial(first_learner, config)
     # Over ROS too the learner is evaluated here: a second program may not command the robot that training commands.
     evaluation = deterministic_evaluation(partial(_evaluation_env, config), settings.evaluation_episodes)
     if config.ray:
         on_ray = from_mapping(RaySettings, config.ray, "ray")
         return train_on_ray(partial(_training_env, config), config.make_learner, settings, on_ray, run, evaluation)
     if settings.pipeline:
-        return train_in_pipeline(partial(_training_env, config), config.make_learner, settings, run, evaluation)
+        return train_in_pipeline(partial(_training_env, config), make_learner, settings, run, evaluation)
+    learner = make_learner()
     if workers_of(learner):
         return train_with_workers(partial(_training_env, config), config.make_learner, settings, run, evaluation)
     env = _training_env(config)

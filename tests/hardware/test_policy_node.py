@@ -24,11 +24,13 @@ from hardware.deployment import Deployment
 from policies.candidates import CandidatePolicy
 from policies.composed_export import export_composed
 from policies.composed_q import ComposedQ
+from policies.contract import read_contract
 from policies.skills import Skill
 from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.commands.evaluate import policy_task
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import InvalidInput, PolicyError, RobotFault
-from robot_rl.make import make_deployment, make_task
+from robot_rl.make import make_deployment
 from robot_rl.spec import load_robot
 from robot_rl.tasks.walk import Walk
 
@@ -104,7 +106,7 @@ def test_a_recorded_deployment_becomes_transitions(lock_step_network: Any, tmp_p
     assert "recording" not in program.output  # nothing was lost
     (episode,) = Bag(bag).episodes()
     assert (episode.about["policy"], episode.about["task"]) == ("go2-walk", "walk")
-    found, report = transitions([Bag(bag)], make_task("walk", load_robot("go2")))
+    found, report = transitions([Bag(bag)], policy_task(read_contract(Path(POLICY)), load_robot("go2")))
     # The last tick's answer comes when the episode is over.
     assert 99 - report.left_out <= len(found.action) <= 100
     assert report.left_out < 10

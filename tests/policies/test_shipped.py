@@ -7,9 +7,10 @@ import pytest
 
 import policies
 from policies.runtime import OnnxPolicy
-from robot_rl.commands.evaluate import actor
+from robot_rl.commands.evaluate import actor, policy_task
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
+from robot_rl.spec import load_robot
 
 TRAINED = Path(policies.__file__).parent / "trained"
 SHIPPED = sorted(TRAINED.glob("*.onnx"))
@@ -17,8 +18,9 @@ SHIPPED = sorted(TRAINED.glob("*.onnx"))
 
 def _env_and_policy(path):
     contract = OnnxPolicy.load(path).contract
-    env = make_env(contract.robot.name, contract.task.name)
-    return env, OnnxPolicy.load(path, robot=env.task.spec, layout=env.observation_layout)
+    spec = load_robot(contract.robot.name)
+    env = make_env(spec, policy_task(contract, spec))
+    return env, OnnxPolicy.load(path, robot=spec, layout=env.observation_layout)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ import pytest
 
 from policies.runtime import OnnxPolicy
 from robot_rl import rotation
+from robot_rl.commands.evaluate import policy_task
 from robot_rl.errors import ConfigurationError
 from robot_rl.leg_odometry import LegOdometry
 from robot_rl.make import make_env, make_robot
@@ -44,8 +45,8 @@ class Sampled:
 def walk(name, rate, seconds, seed):
     """Readings at `rate` of a robot that walks with its shipped policy under sensor noise."""
     robot = Sampled(load_robot(name), rate)
-    env = make_env(robot, "walk", time_limit=seconds)
     policy = OnnxPolicy.load(ROOT / "policies" / "trained" / f"{name}-walk.onnx")
+    env = make_env(robot, policy_task(policy.contract, robot.spec), time_limit=seconds)
     observation, _ = env.reset(seed=seed)
     ended = False
     while not ended:
