@@ -14,7 +14,7 @@ OVER_ROS := tests/hardware tests/test_launch.py
 # No display is needed: MuJoCo renders through EGL.
 export MUJOCO_GL ?= $(if $(DISPLAY),,egl)
 
-.PHONY: help environment demo test check lint fast colcon benchmark clean
+.PHONY: help environment demo test long check lint fast colcon benchmark clean
 
 help:  ## Lists the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1  \t/'
@@ -32,8 +32,8 @@ environment: $(INSTALLED)  ## Builds .venv, once
 demo: $(INSTALLED)  ## Trains Go2 to walk, exports the policy and runs it without torch
 	$(BIN)/robot-rl demo
 
-test: $(INSTALLED)  ## Runs all tests
-	$(PYTEST) -n 2 $(PARALLEL) $(OVER_ROS:%=--ignore=%)
+test: $(INSTALLED)  ## Runs all tests but those of `make long`
+	$(PYTEST) -n 2 $(PARALLEL) -m "not long" $(OVER_ROS:%=--ignore=%)
 # Over ROS a test mostly waits, in a network of its own; but nothing runs beside those that measure real time.
 	$(PYTEST) -n 4 $(PARALLEL) -m "not alone" $(OVER_ROS)
 	$(PYTEST) -m alone $(OVER_ROS) || [ $$? = 5 ]  # 5: there are none where ROS is not installed
@@ -46,8 +46,11 @@ lint: $(INSTALLED)  ## ruff, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+long: $(INSTALLED)  ## Runs the tests that take minutes, which `make test` leaves out
+	$(PYTEST) -m long
+
 fast: $(INSTALLED)  ## Runs the tests that take less than ten seconds each and may share the machine
-	$(PYTEST) -n 2 $(PARALLEL) -m "not slow and not alone"
+	$(PYTEST) -n 2 $(PARALLEL) -m "not slow and not long and not alone"
 
 colcon: $(INSTALLED)  ## Builds the package with colcon, in an environment of its own
 	tests/check_colcon.sh $(BIN)/python

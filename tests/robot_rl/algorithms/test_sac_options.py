@@ -47,8 +47,14 @@ def test_a_saved_state_goes_on_bit_for_bit_with_every_option(option: str, random
 
 
 @pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [("droq", "redq"), ("crossq",), ("simba",), ("resets",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("droq", "redq"), marks=pytest.mark.slow),
+        *(pytest.param((name,), marks=pytest.mark.long) for name in ("crossq", "simba", "resets")),
+    ],
+    ids=" ".join,
+)
 def test_compiled_updates_are_those_of_the_learner_with_every_option(options: tuple[str, ...], random_batch):
     settings = {"hidden_sizes": (16, 16)}
     for option in options:
