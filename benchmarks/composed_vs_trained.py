@@ -129,8 +129,11 @@ def trained(folder: Path, config: TrainingConfig, steps: int) -> Act:
         sys.exit(result.exit_code)
     place = latest_checkpoint(run.checkpoints)
     assert place is not None
+    saved = load_checkpoint(place)
+    if (now := saved.part("trainer").values["step"]) > steps:
+        sys.exit(f"{folder} has come to step {now:,}, what it was at step {steps:,} is gone; move it to train anew")
     learner = config.make_learner()
-    learner.load_state(load_checkpoint(place).part("learner"))
+    learner.load_state(saved.part("learner"))
     return partial(learner.act, deterministic=True)
 
 

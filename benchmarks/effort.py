@@ -20,11 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from heading import SAMPLERS, composition
+from knob import SAMPLERS, composition, over_weights
 
-from policies.samplers import Sampler
 from robot_rl.commands.configuration import saved_config
-from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
 
 SKILLS = ("turn", "calm")
@@ -35,7 +33,7 @@ def efforts(folder: Path, sampler: str, together: int, episodes: int, count: int
 
     Args:
         folder: holds the runs of both skills.
-        sampler: a way to act, one of `heading.SAMPLERS`.
+        sampler: a way to act, one of `knob.SAMPLERS`.
         together: updates of what both are worth together; 0 for none.
         episodes: for each weight.
         count: of the weights.
@@ -43,19 +41,12 @@ def efforts(folder: Path, sampler: str, together: int, episodes: int, count: int
     composed = composition(folder, SKILLS, 0, together)
     config = saved_config(folder / SKILLS[0])
     env = make_env(config.spec(), "turn_valve", {**config.task_settings, "aim": "turn"})
-    chosen: Sampler = SAMPLERS[sampler](composed)
     lines = []
-    for calm in np.linspace(0.0, 1.0, count):
-        weights = torch.tensor([1.0 - calm, calm], dtype=torch.float32)
-
-        def act(seen: np.ndarray, weights: torch.Tensor = weights) -> np.ndarray:
-            return chosen(seen[None], weights, composed.alpha).action[0].numpy()
-
-        found = evaluate(env, act, episodes)
+    for calm, found in over_weights(composed, sampler, env, episodes, count):
         errors = [episode.figures["final_angle_error_rad"] for episode in found.episodes]
         lines.append(
             {
-                "weight_of_calm": round(float(calm), 3),
+                "weight_of_calm": calm,
                 "effort_share": found.mean("effort_share"),
                 "final_angle_error_rad": float(np.mean(errors)),
                 "median_angle_error_rad": float(np.median(errors)),

@@ -19,38 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from knob import SAMPLERS, composition, over_weights
 
-from policies.composed_q import ComposedQ
-from policies.joint import JointSettings
-from policies.samplers import CrossEntropySampler, ImportanceSampler, ProductSampler, Sampler
-from robot_rl.commands.composing import learn_together, load_skill, share_experience, skill_sources
 from robot_rl.commands.configuration import saved_config
-from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
 
 SKILLS = ("forward", "left")
-SAMPLERS = {"points": ImportanceSampler, "product": ProductSampler, "cem": CrossEntropySampler}
-
-
-def composition(folder: Path, names: Sequence[str], updates: int, together: int) -> ComposedQ:
-    """The skills put together.
-
-    Args:
-        folder: holds their runs.
-        names: of the skills, and of their runs.
-        updates: of each skill from the experience of all; 0 for none.
-        together: updates of what all are worth together; 0 for none.
-    """
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    loaded = [load_skill(source) for source in skill_sources([str(folder / name) for name in names], names)]
-    if updates:
-        share_experience(loaded, updates, say)
-    joint = learn_together(loaded, JointSettings(updates=together), say) if together else None
-    return ComposedQ([one.skill() for one in loaded], joint=joint)
 
 
 def headings(
@@ -69,11 +43,8 @@ def headings(
     composed = composition(folder, SKILLS, updates, together)
     config = saved_config(folder / SKILLS[0])
     env = make_env(config.spec(), "walk", {**config.task_settings, "pursue": "mean"})
-    chosen: Sampler = SAMPLERS[sampler](composed)
     lines = []
-    for left in np.linspace(0.0, 1.0, count):
-        weights = torch.tensor([1.0 - left, left], dtype=torch.float32)
-        found = evaluate(env, lambda seen, w=weights: chosen(seen[None], w, composed.alpha).action[0].numpy(), episodes)
+    for left, found in over_weights(composed, sampler, env, episodes, count):
         ahead, aside = (
             np.array([episode.figures[name] for episode in found.episodes])
             for name in ("forward_velocity", "lateral_velocity")
@@ -81,7 +52,7 @@ def headings(
         each = np.degrees(np.arctan2(aside, ahead))
         lines.append(
             {
-                "weight_of_left": round(float(left), 3),
+                "weight_of_left": left,
                 "heading_degrees": float(np.degrees(np.arctan2(aside.mean(), ahead.mean()))),
                 "spread_degrees": float(each.std()),
                 "speed": float(np.hypot(ahead.mean(), aside.mean())),

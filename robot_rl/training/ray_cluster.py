@@ -21,7 +21,7 @@ def check_installed() -> None:
         ConfigurationError: it is not installed.
     """
     found = importlib.util.find_spec("ray")
-    if found is None or found.origin is None:  # a mere folder of that name, such as /tmp/ray, has no origin
+    if found is None or found.origin is None:  # a mere folder of that name has no origin
         raise ConfigurationError(
             "the Python package 'ray' is not installed; install robot_rl with the extra 'ray': "
             "pip install -c constraints.txt -e '.[ray]'"
