@@ -36,6 +36,11 @@ def sqrt(x: Any) -> Any:
     return math.sqrt(x) if isinstance(x, float) else np.sqrt(x)
 
 
+def at_least(x: Any, low: float) -> Any:
+    """The greater of a component, a number or an array, and `low`."""
+    return max(x, low) if isinstance(x, float) else np.maximum(x, low)
+
+
 def exp(x: Any) -> Any:
     """Exponential of a component, a number or an array."""
     return math.exp(x) if isinstance(x, float) else np.exp(x)

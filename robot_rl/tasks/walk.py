@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl.arrays import components, cos_sin, exp, sqrt, squared_norm
+from robot_rl.arrays import at_least, components, cos_sin, exp, sqrt, squared_norm
 from robot_rl.robot import RobotState, Start
 from robot_rl.settings import check
 from robot_rl.spec import RobotSpec
@@ -22,6 +22,8 @@ Array = NDArray[np.floating]
 
 PARTS: Mapping[str, tuple[float, float]] = {"forward": (1.0, 0.0), "left": (0.0, 1.0), "mean": (0.5, 0.5)}
 """How much each part of the commanded velocity is pursued alone, by the setting `pursue`."""
+SLOW = 0.6
+"""m/s, command above which an error is judged by its share of the command, so that standing still is worth nothing."""
 TOLERABLE = 0.3
 """m/s, error of a part pursued alone at which its reward has fallen from 1 to 0."""
 
@@ -96,7 +98,7 @@ class Walk(Task):
         return Start(joint_position=position, base_yaw=float(rng.uniform(-np.pi, np.pi)))
 
     def reward_terms(self) -> Mapping[str, RewardTerm]:
-        """Tracking of the command is worth 1 a tick at its best; the rest keeps the gait calm and the base level."""
+        """Following the command is worth 2 a tick at its best; the rest keeps the gait calm and the base level."""
         terms = {
             **self._velocity_tracking(),
             "turn": RewardTerm(0.5, _turn_tracking),
@@ -112,7 +114,7 @@ class Walk(Task):
 
     def _velocity_tracking(self) -> Mapping[str, RewardTerm]:
         if self.settings.pursue == "command":
-            return {"velocity": RewardTerm(1.0, _peaked_tracking)}
+            return {"velocity": RewardTerm(2.0, _velocity_tracking)}
         forward, left = PARTS[self.settings.pursue]
         return {
             "forward": RewardTerm(forward, lambda step: _squared_tracking(step, 0)),
@@ -168,12 +170,14 @@ class Walk(Task):
         return None if error is None else error <= 0.2
 
 
-def _peaked_tracking(step: Step) -> Array:
-    # A sharp peak: a bell is so flat at its top that it leaves the speed a tenth off.
+def _velocity_tracking(step: Step) -> Array:
+    # Straight from standing to a sharp peak: every bit of speed is worth as much, the first one too, and no flat top
+    # leaves the speed a tenth off. Standing still is worth nothing and not less: a fall is never the better way out.
     forward, left, _ = components(step.after.base_linear_velocity)
     goal = components(step.goal)
     dx, dy = forward - goal[0], left - goal[1]
-    return exp(-3.0 * sqrt(dx * dx + dy * dy))
+    worthless = at_least(sqrt(goal[0] * goal[0] + goal[1] * goal[1]), SLOW)
+    return 1.0 - sqrt(dx * dx + dy * dy) / worthless
 
 
 def _squared_tracking(step: Step, axis: int) -> Array:

@@ -244,7 +244,7 @@ def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
 
     recommended, other = recipe("walk", "go2"), recipe("walk", "go2", algorithm)
     assert recipe("walk", "go2", "sac") == recommended
-    assert other == {"trainer": recommended["trainer"]}
+    assert other == {section: recommended[section] for section in ("task", "trainer")}
 
 
 # -- what a person can get wrong --------------------------------------------------------------------------------------

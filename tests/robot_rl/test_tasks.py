@@ -97,6 +97,18 @@ def test_walking_is_worth_most_at_the_commanded_velocity_and_less_the_further_aw
         assert best > values[0] > values[1] > values[2] >= 0
 
 
+@pytest.mark.parametrize("command", [(0.6, 0.0), (0.3, -0.5), (1.5, 0.0), (-0.8, 0.9)])
+def test_every_bit_of_the_commanded_velocity_is_worth_as_much_and_standing_still_nothing_at_most_speeds(command):
+    shares = np.linspace(0.0, 1.0, 11)
+    velocity = np.array([[*(share * np.array(command)), 0.0] for share in shares])
+    goal = np.broadcast_to([*command, 0.0, 2.0], (11, 4))
+    worth = 2.0 * WALK.terms["velocity"].value(step_to(state_of(GO2, base_linear_velocity=velocity), goal=goal))
+    np.testing.assert_allclose(np.diff(worth), np.diff(worth)[0])
+    speed = max(np.hypot(*command), 0.6)
+    assert worth[0] == pytest.approx(2.0 * (1.0 - np.hypot(*command) / speed))
+    assert worth[-1] == pytest.approx(2.0)
+
+
 def test_walking_rewards_the_commanded_turn():
     best = term(WALK, "turn", walking())
     assert best == pytest.approx(WALK.terms["turn"].weight)
