@@ -7,8 +7,8 @@ training alone, evaluations left out, until 9 of 10 episodes of 10 s pass withou
     python benchmarks/time_to_walk.py --seeds 0 1 2
 
 Three learners take turns, seed by seed: `ours` with the recipe of the task; `sb3`, Stable-Baselines3's SAC with its own
-defaults; and `sb3-recipe`, the same with the recipe's hyperparameters and our scaling of observations, so that only the
-implementations differ.
+defaults; and `sb3-recipe`, the same with the recipe's hyperparameters and our scaling of observations, so that the
+implementations differ and layer normalisation, which its critics do not have.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, w
         env = gymnasium.wrappers.TransformObservation(env, scale, env.observation_space)
         settings |= {
             "learning_rate": ours["critic_learning_rate"],
+            "batch_size": config.trainer["batch_size"],
+            "gradient_steps": config.trainer["updates_per_step"],
             "gamma": ours["discount"],
             "tau": ours["tau"],
             "ent_coef": f"auto_{ours['initial_temperature']}",
@@ -127,7 +129,7 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=learners, choices=learners)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=60_000, help="most steps of one training")
-    parser.add_argument("--interval", type=int, default=2_500, help="steps between evaluations")
+    parser.add_argument("--interval", type=int, default=1_000, help="steps between evaluations")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     results: list[Result] = []
