@@ -17,6 +17,8 @@ from robot_rl.spec import BUILTIN
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.trainer import TrainerSettings
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 TINY = """
     --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32 --trainer.log_interval 100
     --trainer.evaluation_interval 200 --trainer.evaluation_episodes 1 --trainer.checkpoint_interval 100

@@ -10,6 +10,8 @@ from policies.composed_runtime import ComposedPolicy
 from policies.runtime import OnnxPolicy
 from robot_rl.cli import main
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 TINY = """
     --steps 150 --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32
     --trainer.evaluation_interval 150 --trainer.evaluation_episodes 1 --trainer.checkpoint_interval 75
