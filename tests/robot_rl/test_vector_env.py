@@ -212,14 +212,14 @@ def test_the_time_limit_is_a_truncation_and_counts_again_from_the_new_episode(ma
 @EVERY_PAIR
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 def test_a_snapshot_continues_bit_for_bit_with_noise_and_delay(robot_name, task_name, delay, make):
-    settings = {"changes": {"simulation.actuator_delay": delay}, "time_limit": 0.8}
+    settings = {"changes": {"simulation.actuator_delay": delay}, "time_limit": 0.4}
     env = make(robot_name, task_name, **settings)
     env.reset(seed=3)
     for actions in actions_of(env, 11):
         env.step(actions)
     snapshot = env.snapshot()
     kept = copy.deepcopy(snapshot)
-    commands = actions_of(env, 50, seed=1)
+    commands = actions_of(env, 25, seed=1)
     expected = [env.step(actions) for actions in commands]
     fresh, busy = make(robot_name, task_name, **settings), make(robot_name, task_name, **settings)
     busy.reset(seed=99)
