@@ -104,6 +104,6 @@ def test_ppo_swings_the_pendulum_up():
         critic_minibatch=100,
     )  # fmt: skip
     learner = PPO(3, 1, settings, 0, PENDULUM)
-    trainer = TrainerSettings(total_steps=40_000, log_interval=40_000, threads=1)
+    trainer = TrainerSettings(total_steps=24_000, log_interval=24_000, threads=1)
     train(gymnasium.make_vec("Pendulum-v1", 16), learner, trainer)
     assert mean_return(learner) > -600
