@@ -159,17 +159,6 @@ def test_two_runs_with_one_seed_are_identical_noise_included(robot_name, task_na
     assert not np.array_equal(make(robot_name, task_name).reset(seed=8)[0], runs[0][0][0])
 
 
-def test_the_number_of_threads_changes_nothing(robot_spec):
-    spec = robot_spec("go2")
-    runs = []
-    for threads in (1, 2, 5):
-        env = RobotVectorEnv(MujocoBatch(spec, 5, threads=threads), Walk(spec))
-        runs.append([env.reset(seed=0), *(env.step(actions) for actions in actions_of(env, 20))])
-        env.close()
-    assert_same(runs[0], runs[1])
-    assert_same(runs[0], runs[2])
-
-
 def test_copies_end_by_themselves_and_begin_again_in_the_same_step(make, monkeypatch):
     env = make("go2", "stand", time_limit=0.5)
     env.reset(seed=0)
