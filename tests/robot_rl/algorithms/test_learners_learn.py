@@ -29,13 +29,13 @@ ON_POLICY = {
         PPO,
         PPOSettings(steps=256, learning_rate=3e-3, epochs=5, critic_epochs=3, objective="adaptive_kl"),
     ),
-    "reinforce": (Reinforce, ReinforceSettings(steps=256, learning_rate=0.03)),
+    "reinforce": (Reinforce, ReinforceSettings(steps=256, learning_rate=0.03, critic_epochs=5)),
     "reinforce on the surrogate": (
         Reinforce,
-        ReinforceSettings(steps=256, learning_rate=0.01, objective="surrogate", kl_limit=0.05),
+        ReinforceSettings(steps=256, learning_rate=0.01, critic_epochs=5, objective="surrogate", kl_limit=0.05),
     ),
-    "npg": (NPG, NPGSettings(steps=256, kl_limit=0.05, damping=1e-3)),
-    "trpo": (TRPO, TRPOSettings(steps=256, kl_limit=0.05, damping=1e-3)),
+    "npg": (NPG, NPGSettings(steps=256, critic_epochs=5, kl_limit=0.05, damping=1e-3)),
+    "trpo": (TRPO, TRPOSettings(steps=256, critic_epochs=5, kl_limit=0.05, damping=1e-3)),
     "acktr": (ACKTR, ACKTRSettings(steps=256, kl_target=0.05, learning_rate=1.0, critic_epochs=3)),
     "a3c": (A3C, A3CSettings(steps=256, learning_rate=0.02, critic_learning_rate=0.02, workers=0)),
 }
