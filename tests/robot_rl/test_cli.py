@@ -602,7 +602,7 @@ def test_what_needs_a_robot_refuses_a_run_without_one(suite_run, failed):
 
 
 def test_bench_measures_learning_simulation_policy_and_memory(capsys):
-    found = printed_json(capsys, "bench", "--seconds", "0.2", "--threads", "1")
+    found = printed_json(capsys, "bench", "--seconds", "0.05", "--threads", "1")
     updates, steps = found["updates"], found["steps"]
     for rates in (updates["eager"], updates["bound"], steps["one_robot"], steps["many_robots"]):
         assert 0 < rates["slowest"] <= rates["median"] <= rates["fastest"]
