@@ -63,6 +63,8 @@ BLOCK = 50
 FACTORS = (1.0, 0.5, 2.0)
 """Of the temperature."""
 GOLDEN_ROWS = 8
+GOLDEN_BLOCK, GOLDEN_TRIED = 10, 300
+"""Observations of which one may become such a row, and how many are tried at most."""
 NEIGHBOURS, NEARBY = 8, 1e-5
 """How many places around a point are refined beside it while comparing, and how far they are before the tanh."""
 
@@ -259,27 +261,21 @@ def _golden(reference: TorchComposed, tests: Array, chosen: Array, temperature: 
     everything, float32 = _weights_to_check(chosen), reference.policy.composed.weights
     rows: list[tuple[Array, Array, Array]] = []
     best: list[tuple[float, tuple[Array, Array, Array]]] = []
-    for index, observation in enumerate(tests[:300]):
+    tried = tests[:GOLDEN_TRIED]
+    for block in np.split(tried, range(GOLDEN_BLOCK, len(tried), GOLDEN_BLOCK)):
         w = everything[len(rows) % len(everything)]
-        noise = rng.standard_normal((1, *reference.policy.settings.noise.shape)).astype(np.float32)
-        given = observation[None], float32(w), temperature, torch.from_numpy(noise)
-        rough, exact = reference(*given), reference.exact(*given)
-        row = (observation, noise[0], w)
-        margin = min(
-            _margin(exact.points_q, rough.points_q, exact.points), _margin(exact.score, rough.score, exact.draws)
-        )
-        rounded = float((rough.points - exact.points).abs().max() + (rough.draws - exact.draws).abs().max())
-        if reference.policy.settings.refinement:
-            best_point = rough.points_q.argmax(dim=1)[:, None]
-            ways = reference.refined(observation[None], rough, best_point, given[1], temperature)
-            rounded += float((ways - ways[:, :1]).abs().max())
-        if margin > GOLDEN_SLACK and rounded < TOLERANCE / 10:
-            rows.append(row)
-        best.append((min(margin, GOLDEN_SLACK) - 1e6 * rounded, row))
-        if len(rows) == GOLDEN_ROWS or index == 299:
+        noise = rng.standard_normal((len(block), *reference.policy.settings.noise.shape)).astype(np.float32)
+        margin, rounded = _clarity(reference, block, float32(w), temperature, torch.from_numpy(noise))
+        merit = torch.clamp(margin, max=GOLDEN_SLACK) - 1e6 * rounded  # (B,)
+        first = int(merit.argmax())
+        best.append((float(merit[first]), (block[first], noise[first], w)))
+        clear = np.flatnonzero((margin > GOLDEN_SLACK) & (rounded < TOLERANCE / 10))
+        if len(clear):
+            rows.append((block[clear[0]], noise[clear[0]], w))
+        if len(rows) == GOLDEN_ROWS:
             break
     if not rows:
-        rows = [row for _, row in sorted(best, key=lambda item: -item[0])[:1]]
+        rows = [max(best, key=lambda item: item[0])[1]]
     choices = []
     for observation, noise, w in rows:
         choices.append(reference.policy(observation[None], float32(w), temperature, torch.from_numpy(noise[None])))
@@ -293,13 +289,31 @@ def _golden(reference: TorchComposed, tests: Array, chosen: Array, temperature: 
     return golden, ComposedGolden(tuple(floats(w) for _, _, w in rows), (temperature,) * len(rows), *figures)
 
 
-def _margin(exact: Tensor, rough: Tensor, candidates: Tensor) -> float:
-    """By how many times its rounding the best candidate leads over any that is another action."""
-    scores, error = exact[0], float((exact - rough).abs().max())
-    top = int(scores.argmax())
-    other = (candidates[0] - candidates[0, top]).abs().amax(dim=-1) > TOLERANCE / 10
-    lead = float((scores[top] - scores[other]).min()) if bool(other.any()) else np.inf
-    return lead / max(error, 1e-12)
+def _clarity(
+    reference: TorchComposed, observation: Array, weights: Tensor, temperature: float, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How clear choices for observations (B, size) are, see `_margin`, and how far rounding moves them; (B,) each."""
+    given = observation, weights, temperature, noise
+    rough, exact = reference(*given), reference.exact(*given)
+    margin = torch.minimum(
+        _margin(exact.points_q, rough.points_q, exact.points), _margin(exact.score, rough.score, exact.draws)
+    )
+    rounded = (rough.points - exact.points).abs().amax(dim=(1, 2)) + (rough.draws - exact.draws).abs().amax(dim=(1, 2))
+    if reference.policy.settings.refinement:
+        best_point = rough.points_q.argmax(dim=1)[:, None]  # (B, 1)
+        ways = reference.refined(observation, rough, best_point, weights, temperature)  # (B, V, d)
+        rounded = rounded + (ways - ways[:, :1]).abs().amax(dim=(1, 2))
+    return margin, rounded
+
+
+def _margin(exact: Tensor, rough: Tensor, candidates: Tensor) -> Tensor:
+    """By how many times its rounding the best of candidates (B, K, d) leads over any that is another action, (B,)."""
+    error = (exact - rough).abs().amax(dim=1)  # (B,)
+    top = exact.argmax(dim=1, keepdim=True)  # (B, 1)
+    leader = torch.take_along_dim(candidates, top[..., None], dim=1)  # (B, 1, d)
+    other = (candidates - leader).abs().amax(dim=-1) > TOLERANCE / 10  # (B, K)
+    second = torch.where(other, exact, -torch.inf).amax(dim=1)  # (B,)
+    return (exact.amax(dim=1) - second) / error.clamp(min=1e-12)
 
 
 def _double(policy: CandidatePolicy) -> CandidatePolicy:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +217,6 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
         UnknownName: no built-in robot of that name.
         ConfigurationError: the file is missing or wrong; the message names the key.
     """
-    import yaml  # here, because a policy runs without it and starts a tenth sooner
-
     text = str(name_or_path)
     if text.endswith((".yaml", ".yml")) or "/" in text:
         path = Path(text)
@@ -226,14 +225,30 @@ def load_robot(name_or_path: str | Path) -> RobotSpec:
     else:
         raise UnknownName.of("robot", text, builtin_robots(), "(or give the path of a robot's YAML file)")
     try:
-        # The loader in C is ten times as fast; PyYAML is built without it here and there.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text(encoding="utf-8"))
-        root = loader.get_single_node()
-        values = loader.construct_document(root) if root else None
+        content = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"cannot read robot file {text}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"robot file {text} is not UTF-8: {error.reason} at byte {error.start}") from error
+    return _read(content, text, path.absolute())
+
+
+@lru_cache(maxsize=64)
+def _read(content: str, text: str, path: Path) -> RobotSpec:
+    """The robot of a file's content; a command asks for its robot a dozen times, and a spec never changes.
+
+    Args:
+        content: of the file.
+        text: the file as the user named it.
+        path: of the file, absolute.
+    """
+    import yaml  # here, because a policy runs without it and starts a tenth sooner
+
+    try:
+        # The loader in C is ten times as fast; PyYAML is built without it here and there.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(content)
+        root = loader.get_single_node()
+        values = loader.construct_document(root) if root else None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"robot file {text} is not valid YAML: {' '.join(str(error).split())}") from error
     twice = _repeated_key(root)

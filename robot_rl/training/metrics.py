@@ -130,8 +130,10 @@ def plot_learning_curve(
     from matplotlib.figure import Figure
 
     metrics = read_metrics(metrics_path)
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(8, 4.5), dpi=120)
     FigureCanvasAgg(figure)
+    # Room for six digits and a sign, as many as are written out; to have it measured takes longer than all the rest.
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.12, top=0.92)
     axes = figure.add_subplot()
     curves = {"training/return": ("training (exploring)", "-"), "evaluation/return": ("evaluation (mean action)", "o-")}
     for name, (label, style) in curves.items():

@@ -200,6 +200,38 @@ def robot_file(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
+@pytest.fixture(scope="session")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`compose("one", "two")`: the file of a composition of Go2's skills of these names, which hardly move."""
+    # Here, because torch takes seconds to load, and each worker of pytest-xdist loads every file of tests.
+    import torch
+
+    from policies import composed_export
+    from policies.candidates import CandidatePolicy
+    from policies.composed_q import ComposedQ
+    from policies.skills import Skill
+    from robot_rl.algorithms.sac import SAC, SACSettings
+    from robot_rl.tasks.walk import Walk
+
+    folder, task = tmp_path_factory.mktemp("composed"), Walk(load_robot("go2"))
+
+    def make(*names: str) -> Path:
+        skills = []
+        for seed, name in enumerate(names):
+            learner = SAC(task.layout.size, 12, SACSettings(hidden_sizes=(8,)), seed)
+            with torch.no_grad():
+                learner.actor.head.weight *= 0.01
+                learner.actor.head.bias *= 0.01
+            skills.append(Skill.of_learner(learner, task, name))
+        path = folder / f"{'-'.join(names)}.onnx"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(composed_export, "OBSERVATIONS", 200)  # to compare with torch on: enough for these tests
+            composed_export.export_composed(CandidatePolicy(ComposedQ(skills)), path)
+        return path
+
+    return make
+
+
 class Operator:
     """A person at the robot: calls services, publishes, and watches what the motors follow."""
 

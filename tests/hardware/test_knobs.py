@@ -1,42 +1,19 @@
 """The knobs of a composed policy, without ROS."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hardware.knobs import Knobs
-from policies.candidates import CandidatePolicy
-from policies.composed_export import export_composed
-from policies.composed_q import ComposedQ
 from policies.composed_runtime import ComposedPolicy, ComposedRunner
 from policies.runtime import OnnxPolicy, PolicyRunner
-from policies.skills import Skill
-from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import InvalidInput, PolicyError, UnknownName
-from robot_rl.spec import load_robot
-from robot_rl.tasks.walk import Walk
 
 
 @pytest.fixture(scope="module")
-def new_file(tmp_path_factory):
-    """Composes random skills of given names for go2."""
-    folder, task = tmp_path_factory.mktemp("files"), Walk(load_robot("go2"))
-
-    def make(*names: str) -> Path:
-        settings = SACSettings(hidden_sizes=(8,))
-        learners = [SAC(task.layout.size, 12, settings, seed) for seed in range(len(names))]
-        skills = [Skill.of_learner(learner, task, name) for learner, name in zip(learners, names, strict=True)]
-        export_composed(CandidatePolicy(ComposedQ(skills)), folder / f"{'-'.join(names)}.onnx")
-        return folder / f"{'-'.join(names)}.onnx"
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def file(new_file):
-    return new_file("walk", "turn")
+def file(compose):
+    return compose("walk", "turn")
 
 
 def runner_of(file, rate=0.5):
@@ -87,9 +64,9 @@ def test_another_file_of_the_same_skills_goes_on_with_the_knobs_where_they_are(f
     assert following.temperature == pytest.approx(0.7)
 
 
-def test_a_file_of_other_skills_does_not_take_over(file, new_file):
+def test_a_file_of_other_skills_does_not_take_over(file, compose):
     knobs = Knobs(runner_of(file))
     with pytest.raises(PolicyError, match=r"other.onnx: its skills are \(walk, hop\), the one that runs has \(walk, t"):
-        knobs.follow(ComposedPolicy.load(new_file("walk", "hop")), "other.onnx")
+        knobs.follow(ComposedPolicy.load(compose("walk", "hop")), "other.onnx")
     with pytest.raises(PolicyError, match="its skills are none, it is a plain policy"):
         knobs.follow(OnnxPolicy.load(shipped_policies()["go2-walk"]), "plain.onnx")

@@ -14,25 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.srv import ChangeState, GetState
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 
 from hardware.deployment import Deployment
-from policies.candidates import CandidatePolicy
-from policies.composed_export import export_composed
-from policies.composed_q import ComposedQ
 from policies.contract import read_contract
-from policies.skills import Skill
-from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.commands.evaluate import policy_task
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import InvalidInput, PolicyError, RobotFault
 from robot_rl.make import make_deployment
 from robot_rl.spec import load_robot
-from robot_rl.tasks.walk import Walk
 
 POLICY = str(shipped_policies()["go2-walk"])
 DEPLOY = ("-m", "robot_rl.cli", "deploy", POLICY, "--robot", "go2", "--lock-step", "--settle-time", "0.1")
@@ -368,18 +361,9 @@ def test_policy_of_the_wrong_robot_leaves_the_node_unconfigured(lock_step_networ
 
 
 @pytest.fixture(scope="module")
-def composed_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+def composed_file(compose: Callable[..., Path]) -> str:
     """Two skills that hardly move: what is tried here is what turns their weights."""
-    folder, task = tmp_path_factory.mktemp("composed"), Walk(load_robot("go2"))
-    skills = []
-    for seed, name in enumerate(("one", "two")):
-        learner = SAC(task.layout.size, 12, SACSettings(hidden_sizes=(8,)), seed)
-        with torch.no_grad():
-            learner.actor.head.weight *= 0.01
-            learner.actor.head.bias *= 0.01
-        skills.append(Skill.of_learner(learner, task, name))
-    export_composed(CandidatePolicy(ComposedQ(skills)), folder / "composed.onnx")
-    return str(folder / "composed.onnx")
+    return str(compose("one", "two"))
 
 
 def test_weights_are_turned_by_parameter_and_by_topic_at_a_limited_rate(

@@ -1,4 +1,8 @@
-"""Training over ROS 2 against the twin, in real processes, on good and bad days."""
+"""Training over ROS 2 against the twin, in real processes, on good and bad days.
+
+What needs torch is imported where it is used: each worker of pytest-xdist loads every file of tests, and torch takes
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +19,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from hardware.ros_robot import RosRobot
 from hardware.session import RosSession
-from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.commands.configuration import TrainingConfig, resolve, saved_config
-from robot_rl.commands.training import train_only
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import make_env
 from robot_rl.robot import Start
-from robot_rl.settings import from_mapping
-from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint, load_values
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run
-from robot_rl.training.trainer import TrainerSettings, train
 
 # Seconds on an idle machine. Each process loads torch, and on a busy one that alone can take minutes.
 pytestmark = pytest.mark.timeout(900)
@@ -54,8 +52,17 @@ SMALL = [*flags(TINY, "trainer"), "--sac.hidden_sizes", "8", "8"]
 
 def weights(run: Run) -> dict[str, np.ndarray]:
     """Every tensor of the newest checkpoint."""
+    from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint
+
     tensors = load_checkpoint(latest_checkpoint(run.checkpoints)).tensors
     return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+def saved_values(run: Run) -> dict[str, Any]:
+    """The numbers of the newest checkpoint."""
+    from robot_rl.training.checkpoint import latest_checkpoint, load_values
+
+    return load_values(latest_checkpoint(run.checkpoints))
 
 
 def assert_identical(one: Run, other: Run) -> None:
@@ -84,6 +91,9 @@ def test_a_robot_over_ros_does_not_claim_that_it_can_be_saved_in_an_episode(lock
 
 
 def test_two_lock_step_runs_with_one_seed_are_identical(lock_step_twin: RosRobot, tmp_path: Path) -> None:
+    from robot_rl.algorithms.sac import SAC, SACSettings
+    from robot_rl.training.trainer import TrainerSettings, train
+
     runs = []
     for name in ("one", "other"):
         env = make_env(lock_step_twin, "walk", time_limit=0.6)
@@ -114,6 +124,12 @@ def lock_step_config(seed: int = 0) -> TrainingConfig:
 
 
 def train_here(run: Run, config: TrainingConfig) -> None:
+    import torch
+
+    from robot_rl.commands.training import train_only
+    from robot_rl.settings import from_mapping
+    from robot_rl.training.trainer import TrainerSettings
+
     threads = torch.get_num_threads()
     try:
         train_only(run, config, from_mapping(TrainerSettings, config.trainer, "trainer"))
@@ -133,7 +149,7 @@ def test_a_lock_step_run_killed_and_resumed_ends_like_an_uninterrupted_one(
     _wait_until(lambda: (tmp_path / "killed" / "checkpoints" / "latest").is_file())
     trainer.end(signal.SIGKILL)
     killed = Run.open(tmp_path / "killed")
-    assert load_values(latest_checkpoint(killed.checkpoints))["trainer/step"] < 160
+    assert saved_values(killed)["trainer/step"] < 160
     train_here(killed, saved_config(killed.path))
     whole = Run.create(tmp_path / "whole", config.to_dict())
     train_here(whole, config)
@@ -204,7 +220,8 @@ def trainer(start: Callable[..., Any], robot_file: Callable[..., str], tmp_path:
 
 @pytest.fixture
 def patient_go2(robot_file: Callable[..., str]) -> str:
-    return robot_file("go2", ros={**PATIENT, "connect_timeout": 30.0})
+    # Of a robot that is gone, too, training waits this long.
+    return robot_file("go2", ros={**PATIENT, "connect_timeout": 12.0})
 
 
 def new_run(robot: str, folder: Path, steps: int = 5000) -> Sequence[str]:
@@ -221,7 +238,7 @@ def learner_of(process: Any) -> int:
 
 def steps_saved(folder: Path) -> tuple[int, int]:
     """Steps of the newest checkpoint, and transitions in its replay."""
-    values = load_values(latest_checkpoint(Run.open(folder).checkpoints))
+    values = saved_values(Run.open(folder))
     return values["trainer/step"], values["replay/total"]
 
 
@@ -235,7 +252,7 @@ def _wait_until(condition: Callable[[], bool], timeout: float = 150.0) -> None:
 def test_a_killed_learner_leaves_the_robot_held_and_says_so(
     twin: Callable[..., Any], trainer: Callable[..., Any], listener: Listener, patient_go2: str, tmp_path: Path
 ) -> None:
-    twin(patient_go2)
+    twin(patient_go2, "--rate", "50")
     process = trainer(*new_run(patient_go2, tmp_path / "run"))
     os.kill(learner_of(process), signal.SIGKILL)
     assert process.process.wait(150) == 3
@@ -247,7 +264,7 @@ def test_a_killed_learner_leaves_the_robot_held_and_says_so(
 def test_pause_resume_and_ctrl_c_leave_the_robot_held_and_the_run_resumable(
     twin: Callable[..., Any], trainer: Callable[..., Any], listener: Listener, patient_go2: str, tmp_path: Path
 ) -> None:
-    twin(patient_go2)
+    twin(patient_go2, "--rate", "50")
     process = trainer(*new_run(patient_go2, tmp_path / "run"))
     assert listener.call("train/pause")
     time.sleep(0.5)
@@ -266,7 +283,7 @@ def test_pause_resume_and_ctrl_c_leave_the_robot_held_and_the_run_resumable(
 def test_a_killed_control_loop_costs_no_transition_and_the_run_resumes(
     twin: Callable[..., Any], trainer: Callable[..., Any], patient_go2: str, tmp_path: Path
 ) -> None:
-    robot = twin(patient_go2)
+    robot = twin(patient_go2, "--rate", "50")
     folder = tmp_path / "run"
     process = trainer(*new_run(patient_go2, folder))
     learner = learner_of(process)

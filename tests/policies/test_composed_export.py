@@ -21,8 +21,7 @@ def observations(task, rows, seed=3):
     return typical.astype(np.float32)
 
 
-@pytest.mark.parametrize("weights", GRID, ids=str)
-@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(("weights", "factor"), [*zip(GRID, (0.5, 1.0, 3.0, 0.5), strict=True)], ids=str)
 def test_the_graph_answers_as_torch_does_with_the_same_noise(weights, factor, composed_file, three_skills, walk):
     policy, torch_policy = ComposedPolicy.load(composed_file), CandidatePolicy(ComposedQ(three_skills))
     policy.weights, policy.temperature = weights, factor * policy.composition.alpha

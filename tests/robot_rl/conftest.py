@@ -1,11 +1,21 @@
 """What the tests of commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from robot_rl.cli import main
+from robot_rl.tasks import TASKS
+
+
+@pytest.fixture(scope="module")
+def short_episodes() -> Iterator[None]:
+    """Episodes of half a second: a run ends with ten of them, which would take longer than the hundred steps before."""
+    with pytest.MonkeyPatch.context() as patch:
+        for task in TASKS.values():
+            patch.setattr(task, "time_limit", 0.5)
+        yield
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from robot_rl.commands.configuration import saved_config
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import make_env
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 TINY = """
     --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32 --trainer.log_interval 100
     --trainer.evaluation_interval 0 --trainer.checkpoint_interval 100 --trainer.threads 1

@@ -17,6 +17,8 @@ from robot_rl.spec import BUILTIN
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.trainer import TrainerSettings
 
+pytestmark = pytest.mark.usefixtures("short_episodes")
+
 TINY = """
     --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32 --trainer.log_interval 100
     --trainer.evaluation_interval 200 --trainer.evaluation_episodes 1 --trainer.checkpoint_interval 100
@@ -44,7 +46,8 @@ def suite_run(tmp_path_factory):
     """A short run of a task that brings its own body."""
     pytest.importorskip("dm_control", reason="dm_control is not installed (extra 'suite')")
     folder = tmp_path_factory.mktemp("runs") / "suite"
-    assert main(["train", "dm_control/cartpole-balance", "--steps", "200", "--out", str(folder), *TINY]) == 0
+    given = ["train", "dm_control/cartpole-balance", "--steps", "200", "--out", str(folder), *TINY]
+    assert main([*given, "--trainer.evaluation_interval", "0"]) == 0
     return folder
 
 
@@ -599,7 +602,7 @@ def test_what_needs_a_robot_refuses_a_run_without_one(suite_run, failed):
 
 
 def test_bench_measures_learning_simulation_policy_and_memory(capsys):
-    found = printed_json(capsys, "bench", "--seconds", "0.2", "--threads", "1")
+    found = printed_json(capsys, "bench", "--seconds", "0.05", "--threads", "1")
     updates, steps = found["updates"], found["steps"]
     for rates in (updates["eager"], updates["bound"], steps["one_robot"], steps["many_robots"]):
         assert 0 < rates["slowest"] <= rates["median"] <= rates["fastest"]

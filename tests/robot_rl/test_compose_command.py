@@ -6,15 +6,26 @@ import shutil
 import numpy as np
 import pytest
 
+from policies import composed_export
 from policies.composed_runtime import ComposedPolicy
 from policies.runtime import OnnxPolicy
 from robot_rl.cli import main
+
+pytestmark = pytest.mark.usefixtures("short_episodes", "short_checks")
 
 TINY = """
     --steps 150 --sac.hidden_sizes 16 16 --trainer.start_steps 100 --trainer.batch_size 32
     --trainer.evaluation_interval 150 --trainer.evaluation_episodes 1 --trainer.checkpoint_interval 75
     --trainer.threads 1
 """.split()  # noqa: SIM905
+
+
+@pytest.fixture(scope="module")
+def short_checks():
+    """Files are compared with torch on fewer observations: tests/policies has that, here are the commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composed_export, "OBSERVATIONS", 200)
+        yield
 
 
 @pytest.fixture(scope="module")

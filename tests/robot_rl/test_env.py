@@ -121,16 +121,16 @@ def test_another_seed_is_another_episode(make):
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 def test_a_snapshot_continues_bit_for_bit_with_noise_and_delay(robot_name, task_name, delay, make):
     changes = {"simulation.actuator_delay": delay}
-    env = make(robot_name, task_name, changes=changes, time_limit=1.5)
+    env = make(robot_name, task_name, changes=changes, time_limit=0.6)
     env.reset(seed=3)
     play(env, actions_of(env, 13))
     snapshot = env.snapshot()
     kept = copy.deepcopy(snapshot)
-    actions = actions_of(env, 100, seed=1)
+    actions = actions_of(env, 40, seed=1)
     expected = play(env, actions)
 
-    fresh = make(robot_name, task_name, changes=changes, time_limit=1.5)
-    busy = make(robot_name, task_name, changes=changes, time_limit=1.5)
+    fresh = make(robot_name, task_name, changes=changes, time_limit=0.6)
+    busy = make(robot_name, task_name, changes=changes, time_limit=0.6)
     busy.reset(seed=99)
     play(busy, actions_of(busy, 5))
     for other in (fresh, busy, env):

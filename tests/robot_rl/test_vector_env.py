@@ -159,17 +159,6 @@ def test_two_runs_with_one_seed_are_identical_noise_included(robot_name, task_na
     assert not np.array_equal(make(robot_name, task_name).reset(seed=8)[0], runs[0][0][0])
 
 
-def test_the_number_of_threads_changes_nothing(robot_spec):
-    spec = robot_spec("go2")
-    runs = []
-    for threads in (1, 2, 5):
-        env = RobotVectorEnv(MujocoBatch(spec, 5, threads=threads), Walk(spec))
-        runs.append([env.reset(seed=0), *(env.step(actions) for actions in actions_of(env, 20))])
-        env.close()
-    assert_same(runs[0], runs[1])
-    assert_same(runs[0], runs[2])
-
-
 def test_copies_end_by_themselves_and_begin_again_in_the_same_step(make, monkeypatch):
     env = make("go2", "stand", time_limit=0.5)
     env.reset(seed=0)
@@ -212,14 +201,14 @@ def test_the_time_limit_is_a_truncation_and_counts_again_from_the_new_episode(ma
 @EVERY_PAIR
 @pytest.mark.parametrize("delay", [0.0, 0.03])
 def test_a_snapshot_continues_bit_for_bit_with_noise_and_delay(robot_name, task_name, delay, make):
-    settings = {"changes": {"simulation.actuator_delay": delay}, "time_limit": 0.8}
+    settings = {"changes": {"simulation.actuator_delay": delay}, "time_limit": 0.4}
     env = make(robot_name, task_name, **settings)
     env.reset(seed=3)
     for actions in actions_of(env, 11):
         env.step(actions)
     snapshot = env.snapshot()
     kept = copy.deepcopy(snapshot)
-    commands = actions_of(env, 50, seed=1)
+    commands = actions_of(env, 25, seed=1)
     expected = [env.step(actions) for actions in commands]
     fresh, busy = make(robot_name, task_name, **settings), make(robot_name, task_name, **settings)
     busy.reset(seed=99)

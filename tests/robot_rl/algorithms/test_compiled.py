@@ -7,18 +7,17 @@ import pytest
 import torch
 
 from robot_rl.algorithms import compiled
-from robot_rl.algorithms.compiled import CannotCompile, compile_update, obstacle
+from robot_rl.algorithms.compiled import CannotCompile, compile_update
 from robot_rl.algorithms.sac import SAC, SACSettings
 
 SMALL = SACSettings(hidden_sizes=(16,))
-needs_compiler = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
 
 
 def states_of(learner: SAC) -> dict[str, torch.Tensor]:
     return learner.state().tensors
 
 
-@needs_compiler
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.slow
 def test_compiled_updates_are_those_of_the_learner_and_go_on_bit_for_bit_from_a_saved_state(random_batch):
     plain, ours = SAC(4, 2, SMALL, seed=0), SAC(4, 2, SMALL, seed=0)

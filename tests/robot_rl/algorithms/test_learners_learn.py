@@ -29,13 +29,13 @@ ON_POLICY = {
         PPO,
         PPOSettings(steps=256, learning_rate=3e-3, epochs=5, critic_epochs=3, objective="adaptive_kl"),
     ),
-    "reinforce": (Reinforce, ReinforceSettings(steps=256, learning_rate=0.03)),
+    "reinforce": (Reinforce, ReinforceSettings(steps=256, learning_rate=0.03, critic_epochs=5)),
     "reinforce on the surrogate": (
         Reinforce,
-        ReinforceSettings(steps=256, learning_rate=0.01, objective="surrogate", kl_limit=0.05),
+        ReinforceSettings(steps=256, learning_rate=0.01, critic_epochs=5, objective="surrogate", kl_limit=0.05),
     ),
-    "npg": (NPG, NPGSettings(steps=256, kl_limit=0.05, damping=1e-3)),
-    "trpo": (TRPO, TRPOSettings(steps=256, kl_limit=0.05, damping=1e-3)),
+    "npg": (NPG, NPGSettings(steps=256, critic_epochs=5, kl_limit=0.05, damping=1e-3)),
+    "trpo": (TRPO, TRPOSettings(steps=256, critic_epochs=5, kl_limit=0.05, damping=1e-3)),
     "acktr": (ACKTR, ACKTRSettings(steps=256, kl_target=0.05, learning_rate=1.0, critic_epochs=3)),
     "a3c": (A3C, A3CSettings(steps=256, learning_rate=0.02, critic_learning_rate=0.02, workers=0)),
 }
@@ -104,6 +104,6 @@ def test_ppo_swings_the_pendulum_up():
         critic_minibatch=100,
     )  # fmt: skip
     learner = PPO(3, 1, settings, 0, PENDULUM)
-    trainer = TrainerSettings(total_steps=40_000, log_interval=40_000, threads=1)
+    trainer = TrainerSettings(total_steps=24_000, log_interval=24_000, threads=1)
     train(gymnasium.make_vec("Pendulum-v1", 16), learner, trainer)
     assert mean_return(learner) > -600

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from robot_rl.algorithms.compiled import obstacle
 from robot_rl.algorithms.parted_sac import PartedSAC
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.errors import ConfigurationError
@@ -46,7 +45,7 @@ def test_a_saved_state_goes_on_bit_for_bit_with_every_option(option: str, random
     assert all(torch.equal(tensor, tensors(resumed)[name]) for name, tensor in tensors(ours).items())
 
 
-@pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
+@pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize(
     "options",
     [

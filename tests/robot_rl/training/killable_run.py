@@ -1,10 +1,11 @@
 """A tiny training run in a process of its own, to be killed at any moment; see test_resume.py.
 
-    python killable_run.py FOLDER ENVIRONMENT OUTCOME
+    python killable_run.py FOLDER ENVIRONMENT...
 
-Trains without interruption once, then trains again under a hail of SIGKILL, each child process killed at another
-moment and followed by one that resumes, and writes both outcomes to OUTCOME as JSON. Torch is imported once and the
-children are forked before it computes anything, which saves seconds for every kill.
+For each kind of environment, trains without interruption once, then trains again under a hail of SIGKILL, each child
+process killed at another moment and followed by one that resumes, and writes both outcomes to
+FOLDER/ENVIRONMENT/outcome.json. Torch is imported once and the children are forked before it computes anything, which
+saves seconds for every kill.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def train_to_the_end(folder: Path, kind: str) -> None:
     learner = SAC(2, 1, settings, seed=1, normalizer=Normalizer.running_statistics(2))
     trainer = TrainerSettings(
         total_steps=STEPS, start_steps=75, batch_size=8, replay_capacity=150, checkpoint_interval=50,
-        evaluation_interval=100, log_interval=30, seed=1,
+        evaluation_interval=100, log_interval=30, seed=1, updates_per_step=0.5,
     )  # fmt: skip
     run = Run.open(folder) if folder.exists() else Run.create(folder, {"kind": kind})
     probe = np.linspace(-1, 1, 10, dtype=np.float32).reshape(5, 2)
@@ -155,8 +156,8 @@ def child(folder: Path, kind: str, kill_at: int | None = None, kill_after: float
     return os.WIFEXITED(status)
 
 
-def main() -> None:
-    folder, kind, outcome = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+def outcome(folder: Path, kind: str) -> dict[str, Any]:
+    """What a whole run and one that was killed again and again end with, and how often it was."""
     started = time.monotonic()
     assert child(folder / "whole", kind)
     duration = time.monotonic() - started
@@ -170,8 +171,11 @@ def main() -> None:
     while not child(folder / "killed", kind):
         pass
     result = {name: json.loads((folder / name / "outcome.json").read_text()) for name in ("whole", "killed")}
-    outcome.write_text(json.dumps({**result, "kills": kills}))
+    return {**result, "kills": kills}
 
 
 if __name__ == "__main__":
-    main()
+    for kind in sys.argv[2:]:
+        place = Path(sys.argv[1]) / kind
+        found = outcome(place, kind)
+        (place / "outcome.json").write_text(json.dumps(found))

@@ -98,7 +98,10 @@ def test_updates_per_step_is_an_upper_bound_and_is_reached_where_there_is_time(r
 
     def send_then_finish() -> None:
         send(here, 60)
-        time.sleep(1.0)
+        deadline = time.monotonic() + 30.0
+        while trainer.updates < 20 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.2)  # time for more of them
         here.finish()
 
     thread = threading.Thread(target=send_then_finish)

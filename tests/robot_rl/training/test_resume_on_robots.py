@@ -17,14 +17,14 @@ from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings, train
 
 
-def _weights_after(steps, folder, env, capacity):
+def _weights_after(steps, folder, env):
     """The actor after training to each of `steps` in turn, every time in fresh objects."""
     run = Run.create(folder, {})
     for total in steps:
         environment = env()
         learner = environment.learner()
         settings = TrainerSettings(
-            total_steps=total, start_steps=60, batch_size=8, replay_capacity=capacity, checkpoint_interval=10_000,
+            total_steps=total, start_steps=60, batch_size=8, replay_capacity=90, checkpoint_interval=10_000,
             evaluation_interval=0, log_interval=50, seed=3, threads=1,
         )  # fmt: skip
         train(environment.env, learner, settings, run)
@@ -62,14 +62,14 @@ class _PartedEnv:
 
 
 ENVIRONMENTS = {
-    "one go2": lambda: _Env(make_env("go2", "walk", time_limit=1.5)),
-    "one minitaur": lambda: _Env(make_env("minitaur", "walk", time_limit=1.5)),
-    "three go2": lambda: _Env(make_vector_env("go2", "walk", 3, time_limit=1.5)),
+    "one go2": lambda: _Env(make_env("go2", "walk", time_limit=0.7)),
+    "one minitaur": lambda: _Env(make_env("minitaur", "walk", time_limit=0.7)),
+    "three go2": lambda: _Env(make_vector_env("go2", "walk", 3, time_limit=0.7)),
     "one hand": lambda: _Env(make_env("leap_hand", "rotate_cube")),
     "one hand that sees": lambda: _PartedEnv(True, 1),
     "three hands that see": lambda: _PartedEnv(True, 3),
     "a hand whose critics know more": lambda: _PartedEnv(False, 1),
-    "one go2 in PyBullet": lambda: _Env(make_env("go2", "walk", backend="pybullet", time_limit=1.5)),
+    "one go2 in PyBullet": lambda: _Env(make_env("go2", "walk", backend="pybullet", time_limit=0.7)),
     "three arms in PyBullet": lambda: _Env(make_vector_env("planar_arm", "push", 3, backend="pybullet")),
 }
 
@@ -79,9 +79,8 @@ def test_a_run_stopped_in_the_middle_of_an_episode_goes_on_as_if_it_had_not(name
     if "PyBullet" in name:
         pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
     env = ENVIRONMENTS[name]
-    # Multiples of three, and no multiple of the 75 steps of an episode, or 37 of the hands that draw pictures.
-    stops = [69, 96, 120] if "see" in name or "know" in name else [99, 186, 240]
-    capacity = 90 if stops[-1] == 120 else 500
-    whole = _weights_after(stops[-1:], tmp_path / "whole", env, capacity)
-    parts = _weights_after(stops, tmp_path / "parts", env, capacity)
+    # Multiples of three, and of no copy a multiple of the 35 steps of an episode, or of the 37 of the hands with more.
+    stops = [69, 96, 120]
+    whole = _weights_after(stops[-1:], tmp_path / "whole", env)
+    parts = _weights_after(stops, tmp_path / "parts", env)
     np.testing.assert_array_equal(parts, whole)

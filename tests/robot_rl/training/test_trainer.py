@@ -195,6 +195,7 @@ def test_evaluation_changes_nothing_in_training(small):
         one = learner()
         evaluate = deterministic_evaluation(small.PointMass, 2) if evaluated else None
         result = train(small.PointMass(), one, settings(), evaluate=evaluate)
+        assert not result.interrupted, "a signal to this process has ended the training early"
         assert ("evaluation/return" in result.metrics) is evaluated
         return one.state().tensors["sac/actor/head.weight"].numpy()
 
