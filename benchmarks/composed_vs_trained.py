@@ -97,7 +97,15 @@ PROBLEMS = {
         "walk",
         {"forward": {"pursue": "forward", **STEPPING}, "left": {"pursue": "left", **STEPPING}},
         {"pursue": "mean", **STEPPING},
-        {"sac": {"temperature_learning_rate": 0.0, "initial_temperature": 0.05, "discount": 0.97}},
+        {
+            "sac": {
+                "temperature_learning_rate": 0.0,
+                "initial_temperature": 0.05,
+                "tau": 0.01,
+                "layer_norm_critic": False,
+            },
+            "trainer": {"updates_per_step": 1, "batch_size": 256},
+        },
     ),
 }
 

@@ -9,9 +9,8 @@ union of the replays:
     y = r_w + gamma (1 - terminated) ( min_j Q^j(s',a',w) - alpha log pi(a'|s',w) ),   a' ~ pi(.|s',w)
 
 The policy begins as the first skill's, whatever the weights, and learns what the weights are for. The critics begin
-anew, four of them, with layer normalisation and a head start: without new steps nothing contradicts a critic that
-believes in an action nobody has tried. Without normalisation such beliefs grow without bound on some replays, and the
-least of four critics believes less than that of two.
+anew, with layer normalisation and a head start: without new steps nothing contradicts a critic that believes in an
+action nobody has tried, and without normalisation such beliefs grow without bound on some replays.
 
 A skill that has all the weight remains itself: what is learnt here has a say of min(1, 4 (1 - sum_i w_i^2)), so none
 there, and all of it where no skill has more than 85 %; the rest is for the product of the skills' policies and the mean
@@ -60,8 +59,6 @@ class JointSettings:
     """Adam's step size at the start; it falls to a tenth of it."""
     tau: float = 0.01
     """Share of the critics that moves into their targets at every step, in (0, 1]."""
-    critics: int = 4
-    """Q-functions, whose least counts."""
     seed: int = 0
     """Of weights and draws."""
 
@@ -74,7 +71,6 @@ class JointSettings:
             batch_size=(self.batch_size > 0, "positive"),
             learning_rate=(self.learning_rate > 0, "positive"),
             tau=(0 < self.tau <= 1, "in (0, 1]"),
-            critics=(self.critics > 0, "positive"),
         )
 
 
@@ -83,16 +79,15 @@ class Joint(nn.Module):
 
     Attributes:
         actor: over the observation that the first skill sees, then the weights.
-        critics: over the same and the action, in nats: Q / alpha.
+        critics: two or more, over the same and the action, in nats: Q / alpha.
     """
 
-    def __init__(self, first: Skill, skills: int, critics: int = JointSettings.critics, seed: int = 0) -> None:
+    def __init__(self, first: Skill, skills: int, seed: int = 0) -> None:
         """The policy starts as the first skill, whatever the weights.
 
         Args:
             first: the first skill, with a Gaussian actor.
             skills: number N.
-            critics: how many.
             seed: of the critics' weights.
         """
         super().__init__()
@@ -106,7 +101,7 @@ class Joint(nn.Module):
         layers: Any = stack.hidden
         hidden = [layer.weight.shape[2] for layer in layers]
         unit = stack.unit / first.alpha
-        self.critics = Critics(critics, observations + skills, actions, hidden, True, generator, unit)
+        self.critics = Critics(stack.count, observations + skills, actions, hidden, True, generator, unit)
 
     def gaussian(
         self, observation: Tensor, product: tuple[Tensor, Tensor], weights: Tensor
@@ -161,7 +156,7 @@ def learn_joint(
     generator = torch.Generator().manual_seed(settings.seed)
     count, discount = len(composed.skills), composed.skills[0].discount
     per_reward = torch.tensor([1.0 / skill.alpha for skill in composed.skills])  # nats per unit of reward i
-    joint = Joint(composed.skills[0], count, settings.critics, settings.seed)
+    joint = Joint(composed.skills[0], count, settings.seed)
     targets = copy.deepcopy(joint.critics).requires_grad_(False)
     critic_parameters = list(joint.critics.parameters())
     critic_adam = Adam(dict(joint.critics.named_parameters()), settings.learning_rate)

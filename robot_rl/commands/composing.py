@@ -377,9 +377,7 @@ def _read_learnt(
         correction = Correction.new(*sizes, settings.hidden_sizes, settings.seed)
         _load(correction.critics, folder / CORRECTION)
     if composition.joint is not None:
-        # Compositions that do not say how many critics were learnt have as many as a skill.
-        critics = composition.joint.get("critics", skills[0].critics.count)
-        joint = Joint(skills[0], len(skills), critics)
+        joint = Joint(skills[0], len(skills))
         _load(joint, folder / JOINT)
     return correction, joint
 

@@ -132,7 +132,7 @@ def test_what_was_learnt_together_belongs_to_the_conjunction(skills):
         ComposedQ(skills, "or", joint=joint)
 
 
-@pytest.mark.parametrize("name", ["updates", "batch_size", "learning_rate", "tau", "critics"])
+@pytest.mark.parametrize("name", ["updates", "batch_size", "learning_rate", "tau"])
 def test_settings_that_cannot_work_are_refused_by_name(name):
     with pytest.raises(ConfigurationError, match=name):
         JointSettings(**{name: -1})
