@@ -14,6 +14,33 @@ _WINDOW = 60.0
 """s over which the quickest message is sought; longer would let clocks drift apart."""
 
 
+class Transit:
+    """How long messages of one topic take, as far as two clocks that do not agree can tell; all times in s."""
+
+    def __init__(self) -> None:
+        """Knows nothing yet."""
+        self._quickest = math.inf
+        self._quickest_before = math.inf
+        self._window_end = -math.inf
+
+    @property
+    def quickest(self) -> float:
+        """Between the sender's clock at sending and ours at receiving; inf before the first message."""
+        return min(self._quickest, self._quickest_before)
+
+    def add(self, sent: float, received: float) -> None:
+        """Takes in a message that was sent and received then, each by the clock of that side."""
+        if received > self._window_end:
+            self._quickest_before, self._quickest = self._quickest, math.inf
+            self._window_end = received + _WINDOW
+        self._quickest = min(self._quickest, received - sent)
+
+    def arrival(self, sent: float, received: float) -> float:
+        """Takes in a message; returns when, by our clock, it would have been received as quickly as the quickest."""
+        self.add(sent, received)
+        return sent + self.quickest
+
+
 class Freshness:
     """Judges one topic's messages as they arrive; all times in s."""
 
@@ -27,9 +54,7 @@ class Freshness:
         self._timeout = timeout
         self._paced = paced
         self._stamp = -math.inf
-        self._quickest = math.inf
-        self._quickest_before = math.inf
-        self._window_end = -math.inf
+        self._transit = Transit()
         self._content: object = None
         self._content_since = -math.inf
 
@@ -53,17 +78,14 @@ class Freshness:
         late = 0.0
         if self._paced:
             took = received - stamp
-            quickest = min(self._quickest, self._quickest_before)
+            quickest = self._transit.quickest
             if quickest < math.inf:
                 if took < quickest - self._timeout:
                     raise InvalidInput(f"is stamped {quickest - took:.3f} s ahead of the robot's clock so far")
                 late = max(0.0, took - quickest)
                 if late > self._timeout:
                     raise InvalidInput(f"is {late:.3f} s old")
-            if received > self._window_end:
-                self._quickest_before, self._quickest = self._quickest, math.inf
-                self._window_end = received + _WINDOW
-            self._quickest = min(self._quickest, took)
+            self._transit.add(stamp, received)
         self._stamp = stamp
         return late
 

@@ -176,7 +176,7 @@ class PolicyNode(LifecycleNode):
         if stopped:
             raise RobotFault(f"robot {self._robot.spec.name!r} is stopped: {stopped}; call {self.get_name()}/reset")
         self._robot.refuse_second()
-        self._robot.receiver.wait_fresh(self._robot.spec.ros.connect_timeout)
+        self._robot.receiver.wait_new(self._robot.spec.ros.connect_timeout)
         self.loop.start()
 
     def _deactivate(self) -> None:

@@ -30,6 +30,8 @@ Array = NDArray[np.floating]
 
 _PATIENCE = 0.5
 """s until a simulator that waits for commands is sent the same one again; a message can be lost."""
+_SILENCE = 1.0
+"""s in which a robot whose state is old must be heard again, or its reset fails; who resets it may try again."""
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"
 _LOOK = {True: 1.0, False: 4.0}
 """s to look for others who command the same robot, after it has answered: on this machine, and beyond. DDS by itself
@@ -107,11 +109,15 @@ class RosRobot:
         Raises:
             HelpNeeded: the joints did not arrive, or the base is not upright.
             RobotFault: the simulator refused.
+            RobotTimeout: the robot is silent; that is not waited for, but for a moment.
         """
         if self.simulated and self.settings.reset == "auto":
-            stamp = self._simulator.reset(start, int(rng.integers(2**31)), self.spec)
+            self._check_heard()
+            stamp = self._simulator.reset(start, int(rng.integers(2**31)), self.spec, self._check_heard)
             self._applied = frozen(np.array(start.joint_position))
-            self.receiver.wait_for(stamp, self.spec.ros.connect_timeout)
+            ros = self.spec.ros
+            patience = ros.connect_timeout if self.settings.lock_step else max(ros.state_timeout, _SILENCE)
+            self.receiver.wait_for(stamp, patience)
         else:
             self.move_to(start.joint_position)
         return self.begin()
@@ -246,6 +252,11 @@ class RosRobot:
         self._closed = True
         if self._own_session:
             self._session.close()
+
+    def _check_heard(self) -> None:
+        """Raises RobotTimeout where the robot is silent; a simulator that waits for commands may be."""
+        if not self.settings.lock_step:
+            self.receiver.wait_fresh(_SILENCE)
 
     def _await_simulator(self, position: Array) -> None:
         """Waits for the reading that answers a command."""

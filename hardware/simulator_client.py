@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -21,6 +22,8 @@ NODE = "twin"
 """Name of the simulator's node, in the robot's namespace."""
 _TIMEOUT = 10.0
 """s."""
+_LOOK = 0.1
+"""s between two looks whether waiting still makes sense."""
 
 
 class SimulatorClient:
@@ -48,13 +51,14 @@ class SimulatorClient:
                 "`robot-rl twin --lock-step`"
             )
 
-    def reset(self, start: Start, seed: int, spec: RobotSpec) -> float:
+    def reset(self, start: Start, seed: int, spec: RobotSpec, check: Callable[[], None] = lambda: None) -> float:
         """Begins an episode.
 
         Args:
             start: where.
             seed: of the sensors' noise.
             spec: the robot; joints go by name.
+            check: called several times a second while waiting; may raise.
 
         Returns:
             s, the simulator's time of the first reading.
@@ -72,10 +76,10 @@ class SimulatorClient:
         }
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=json.dumps(wanted))
         request = SetParametersAtomically.Request(parameters=[Parameter(name="start", value=value)])
-        result = _answer(self._set, request, "set the start").result
+        result = _answer(self._set, request, "set the start", check).result
         if not result.successful:
             raise RobotFault(f"the simulator refused the start: {result.reason}")
-        answer = _answer(self._reset, Trigger.Request(), "reset")
+        answer = _answer(self._reset, Trigger.Request(), "reset", check)
         if not answer.success:
             raise RobotFault(f"the simulator did not reset: {answer.message}")
         return float(answer.message)
@@ -96,11 +100,17 @@ class SimulatorClient:
             raise RobotFault(f"the simulator refused the faults: {result.reason}")
 
 
-def _answer(client: Any, request: Any, what: str) -> Any:
+def _answer(client: Any, request: Any, what: str, check: Callable[[], None] = lambda: None) -> Any:
     done = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: done.set())
-    if not done.wait(_TIMEOUT):
+    deadline = time.monotonic() + _TIMEOUT
+    try:
+        while not done.wait(_LOOK):
+            if time.monotonic() > deadline:
+                raise RobotTimeout(f"the simulator did not {what} within {_TIMEOUT:g} s")
+            check()
+    except BaseException:
         client.remove_pending_request(future)
-        raise RobotTimeout(f"the simulator did not {what} within {_TIMEOUT:g} s")
+        raise
     return future.result()

@@ -17,7 +17,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Imu, JointState
 
 from hardware import messages
-from hardware.freshness import Freshness
+from hardware.freshness import Freshness, Transit
 from robot_rl.arrays import frozen
 from robot_rl.errors import InvalidInput, RobotTimeout
 from robot_rl.leg_odometry import LegOdometry, can_estimate
@@ -41,6 +41,9 @@ class Reading(NamedTuple):
     """s, of ours."""
     late: float
     """s it took longer than the quickest."""
+    sent: float
+    """s, of ours, when a message as quick as the quickest would have been received; where the robot's clock waits, the
+    last time that it said this."""
     value: Any
 
 
@@ -190,17 +193,27 @@ class StateReceiver:
         Raises:
             RobotTimeout: it did not come.
         """
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while waiting := [name for name in self._live() if self._readings[name].stamp < stamp - 1e-6]:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise RobotTimeout(
-                        f"robot {self.spec.name!r}: no {', '.join(waiting)} of robot time {stamp:.3f} s "
-                        f"after waiting {timeout:g} s{self._reasons(waiting)}"
-                    )
-                self._go_on()
-                self._changed.wait(min(left, 0.1))
+
+        def missing() -> list[str]:
+            return [name for name in self._live() if self._readings[name].stamp < stamp - 1e-6]
+
+        self._wait_while(missing, f"of robot time {stamp:.3f} s", timeout)
+
+    def wait_new(self, timeout: float) -> None:
+        """Waits until every topic has a message that was sent after this call.
+
+        What came before may tell of another pose: of before a reset, or before a person put the robot on its feet.
+
+        Raises:
+            RobotTimeout: none came.
+        """
+        now = time.monotonic()
+
+        def missing() -> list[str]:
+            heard = (name for name in self._live() if name != "odometry" or not self.estimates)
+            return [name for name in heard if self._readings[name].sent <= now]
+
+        self._wait_while(missing, "sent", timeout)
 
     def wait_fresh(self, timeout: float) -> None:
         """Waits until `read` gives a state: after a fault of the stream is over its next messages are still to come.
@@ -259,6 +272,20 @@ class StateReceiver:
         values = {name: reading.value for name, reading in readings.items()}
         return state_of(self.spec, readings["joint_states"].stamp - epoch, values, applied)
 
+    def _wait_while(self, missing: Callable[[], list[str]], which: str, timeout: float) -> None:
+        """Waits until no topic is missing; `which` says which messages are."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while waiting := missing():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise RobotTimeout(
+                        f"robot {self.spec.name!r}: no {', '.join(waiting)} {which} in {timeout:g} s of waiting"
+                        f"{self._reasons(waiting)}"
+                    )
+                self._go_on()
+                self._changed.wait(min(left, 0.1))
+
     def _go_on(self) -> None:
         if self._leaving.is_set():
             raise RobotTimeout(f"robot {self.spec.name!r}: no longer waiting for it")
@@ -273,8 +300,9 @@ class StateReceiver:
         self._estimated_from = stamps
         objects = {name: reading for name, reading in self._readings.items() if name.startswith("object ")}
         motion = self._odometry.update(self._state({**parts, **objects}, frozen(np.array(self.spec.home)), 0.0))
-        received, late = min(part.received for part in parts.values()), max(part.late for part in parts.values())
-        self._readings["odometry"] = Reading(min(stamps), received, late, tuple(motion))
+        received, sent = (min(getattr(part, name) for part in parts.values()) for name in ("received", "sent"))
+        late = max(part.late for part in parts.values())
+        self._readings["odometry"] = Reading(min(stamps), received, late, sent, tuple(motion))
 
     def _live(self) -> list[str]:
         return [name for name in self.topics if name in self._readings]
@@ -287,31 +315,42 @@ class StateReceiver:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         freshness = Freshness(self.spec.ros.state_timeout, self._paced)
+        transit = Transit()
 
-        def take(message: Any) -> None:
+        def take(message: Any, about: Mapping[str, int]) -> None:
             received = time.monotonic()
+            stamp = messages.seconds(message.header.stamp)
+            if not self._paced:  # its stamps tell nothing of when it sends
+                sent = transit.arrival(1e-9 * about["source_timestamp"], received)
             try:
                 value = source.read(message)
-                stamp = messages.seconds(message.header.stamp)
                 late = freshness.check(stamp, received)
+                if self._paced:
+                    sent = received - late
                 if name == "imu":  # it never rests, but the clock of a simulator that waits stands still meanwhile
                     freshness.check_moving(message.angular_velocity, received if self._paced else stamp)
             except InvalidInput as error:
                 with self._changed:
                     self.refused[name] = str(error)
                     self.refusals += 1
+                    known = self._readings.get(name)
+                    if not self._paced and known is not None and known.stamp == stamp:
+                        # A simulator that waits says the same again: so it is still.
+                        self._readings[name] = known._replace(sent=sent)
+                        self._changed.notify_all()
                 return
             with self._changed:
                 if name == "odometry" and self._odometry is not None:
                     return  # came too late: two sources in turns would make the base jump
-                self._readings[name] = Reading(stamp, received, late, value)
+                self._readings[name] = Reading(stamp, received, late, sent, value)
                 if name in self._sources and self._odometry is not None:
                     self._estimate()
                 self._changed.notify_all()
             if self.on_joints is not None and name == "joint_states":
                 self.on_joints(value[0], value[1])
 
-        subscription = self._node.create_subscription(source.kind, source.topic, take, quality)
+        callback: Callable[..., None] = take  # the annotations of rclpy know of one argument only
+        subscription = self._node.create_subscription(source.kind, source.topic, callback, quality)
         self.topics[name] = subscription.topic_name
         self.types[name] = type_name(source.kind)
 

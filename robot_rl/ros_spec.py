@@ -68,7 +68,7 @@ class RosSpec:
     command_timeout: float
     """s without a command until the robot's side stops by itself."""
     connect_timeout: float
-    """s to wait for all topics at the start."""
+    """s to wait for all topics at the start, and for each answer of a simulator that waits for commands."""
 
 
 def read_ros(section: Section, control_rate: float) -> RosSpec:

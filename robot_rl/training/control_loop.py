@@ -102,9 +102,7 @@ class ControlLoop:
                 try:
                     self._play()
                 except RobotTimeout as error:
-                    self._stop()
-                    self._silence = (time.monotonic(), error)
-                    self._say(f"{error}; this episode ends here")
+                    self._fall_silent(error, "this episode ends here")
             return reason
         finally:
             self._count_time()
@@ -144,19 +142,25 @@ class ControlLoop:
                 self._silence = None
                 return
             except RobotTimeout as error:
-                if self._silence is None:
-                    raise
-                since, first = self._silence
+                since, first = self._silence or self._fall_silent(error, "waiting until it is back")
                 silent = time.monotonic() - since
                 if silent > _SILENCE:
                     raise RobotTimeout(f"{first}; after {silent:.0f} s it is not back: {error}") from error
                 self._learner.check()
                 time.sleep(_PAUSE_TICK)
             except HelpNeeded as error:
+                self._silence = None
                 self._count_time()
                 self._stop()
                 self._ask(str(error), self._learner.check)
                 self._counted = time.monotonic()
+
+    def _fall_silent(self, error: RobotTimeout, consequence: str) -> tuple[float, RobotTimeout]:
+        """The robot cannot be heard: from now on its silence counts."""
+        self._stop()
+        self._silence = (time.monotonic(), error)
+        self._say(f"{error}; {consequence}")
+        return self._silence
 
     def _play(self) -> None:
         """One episode, or as much of it as limits and pauses leave."""

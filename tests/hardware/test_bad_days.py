@@ -62,6 +62,19 @@ def stand(operator: Any) -> None:
     assert operator.trigger("twin/reset").success
 
 
+def make_ready(net: Any, node: Deployment) -> None:
+    """Ends the stop of the test before; what still holds the fallen robot ends before it is put on its feet."""
+    node.node.reset()
+    stand(net.operator)
+
+
+def wait_until_it_runs(node: Deployment, until: Callable[..., None]) -> None:
+    loop = node.node.loop
+    assert loop is not None
+    until(lambda: loop.ticks > 2 or not loop.running, "the policy does not run")
+    assert loop.ticks > 2, loop.report
+
+
 def safe(operator: Any, by: str = "twin") -> bool:
     status = operator.motors.get(by)
     return status is not None and bool(status.message)
@@ -83,12 +96,9 @@ def test_broken_stream_stops_the_robot_and_says_why(
     fault: str, net: Any, node: Deployment, until: Callable[..., None]
 ) -> None:
     broken, whole, why = FAULTS[fault]
-    stand(net.operator)
-    node.node.reset()
+    make_ready(net, node)
     node.transition("activate").result()
-    loop = node.node.loop
-    assert loop is not None
-    until(lambda: loop.ticks > 2, "the policy does not run")
+    wait_until_it_runs(node, until)
     assert net.operator.set("twin", **{f"fault__{fault}": broken}).successful
     began = time.monotonic()
     until(lambda: node.node.label == "inactive", "nothing happens")
@@ -103,24 +113,20 @@ def test_broken_stream_stops_the_robot_and_says_why(
 def test_activation_waits_for_the_first_message_after_a_silence(
     net: Any, node: Deployment, until: Callable[..., None]
 ) -> None:
-    stand(net.operator)
-    node.node.reset()
+    make_ready(net, node)
     assert net.operator.set("twin", fault__link_cut=True).successful
     time.sleep(1.2 * STATE_TIMEOUT)
     back = threading.Timer(0.5, net.operator.set, ["twin"], {"fault__link_cut": False})
     back.start()
     node.transition("activate").result()
     back.join()
-    loop = node.node.loop
-    assert loop is not None
-    until(lambda: loop.ticks > 2, "the policy does not run")
+    wait_until_it_runs(node, until)
     node.node.stop("enough")
     until(lambda: node.node.label == "inactive", "it goes on")
 
 
 def test_hot_motor_stops_the_robot(net: Any, node: Deployment, until: Callable[..., None]) -> None:
-    stand(net.operator)
-    node.node.reset()
+    make_ready(net, node)
     node.transition("activate").result()
     message = Temperature(temperature=95.0)
     message.header.frame_id = "RL_calf_joint"

@@ -128,6 +128,28 @@ def test_killed_twin_ends_as_a_state_that_is_too_old(twin: Callable[..., object]
         robot.close()
 
 
+@pytest.mark.alone
+@pytest.mark.parametrize("cause", ["link cut", "simulator halted"])
+def test_a_reset_does_not_wait_for_a_robot_that_is_silent(cause: str, twin: Callable[..., object]) -> None:
+    process = twin("go2")
+    spec = load_robot("go2")
+    spec = replace(spec, ros=replace(spec.ros, state_timeout=1.0, connect_timeout=40.0))
+    robot = RosRobot(spec)
+    try:
+        robot.reset(Start(spec.home), np.random.default_rng(0))
+        if cause == "link cut":  # its services go on
+            robot._simulator.spoil({"link_cut": True})
+            time.sleep(1.5)
+        else:  # from here on, so that the reset begins well
+            process.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(RobotTimeout, match=r"is \d+\.\d+ s old, allowed 1 s"):
+            robot.reset(Start(spec.home), np.random.default_rng(0))
+        assert time.monotonic() - began < 6.0  # what it takes is 2 s
+    finally:
+        robot.close()
+
+
 def test_interrupted_twin_ends_cleanly(twin: Callable[..., object]) -> None:
     assert twin("go2").end(signal.SIGINT) == 0
 

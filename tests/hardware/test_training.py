@@ -220,7 +220,6 @@ def trainer(start: Callable[..., Any], robot_file: Callable[..., str], tmp_path:
 
 @pytest.fixture
 def patient_go2(robot_file: Callable[..., str]) -> str:
-    # Of a robot that is gone, too, training waits this long.
     return robot_file("go2", ros={**PATIENT, "connect_timeout": 12.0})
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.errors import ConfigurationError, HelpNeeded, LearnerEnded, RobotFault, RobotTimeout, StorageError
+from robot_rl.training import control_loop
 from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint, load_values
 from robot_rl.training.control_loop import train_in_real_time
 from robot_rl.training.learner_process import RealTimeTrainer, actor_shape
@@ -263,3 +264,27 @@ def test_training_ends_at_its_limit_of_falls_and_not_before(run: Run, scripted):
     assert (result.steps, result.interrupted) == (35, False)
     assert 15 in stops
     assert "silent; this episode ends here" in said
+
+
+def test_a_gap_at_the_very_first_reset_is_waited_for_too(run: Run, scripted):
+    said = []
+    result = begin(scripted(resets={1: raiser(RobotTimeout("silent"))}), run, total=60, say=said.append)
+    assert result.steps == 60
+    assert "silent; waiting until it is back" in said
+
+
+def test_a_robot_that_stays_silent_is_waited_for_as_long_as_is_said_and_no_longer(
+    run: Run, scripted, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(control_loop, "_SILENCE", 0.6)
+    asked: list[float] = []
+
+    def stay_silent() -> None:
+        asked.append(time.monotonic())
+        raise RobotTimeout("still silent")
+
+    env = scripted({15: raiser(RobotTimeout("silent"))}, dict.fromkeys(range(2, 10_000), stay_silent))
+    with pytest.raises(RobotTimeout, match=r"^silent; after 1 s it is not back: still silent$"):
+        begin(env, run)
+    assert 0.5 < asked[-1] - asked[0] < 2.0  # a busy machine's share
+    assert steps_saved(run) == (15, 15)
