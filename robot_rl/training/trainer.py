@@ -26,7 +26,7 @@ from robot_rl.training.state import State
 
 __all__ = ["Trainer", "TrainerSettings", "TrainingResult", "train"]
 
-COMPILE_FROM = 40_000
+COMPILE_FROM = 10_000
 """Updates of a run from which on `compile: auto` compiles: about when it has saved what it costs."""
 
 

@@ -42,11 +42,11 @@ def settings(**changes) -> TrainerSettings:
 @pytest.mark.parametrize(
     ("changes", "compiled"),
     [
-        ({"total_steps": 30_000}, False),
-        ({"total_steps": 60_000}, True),
-        ({"total_steps": 30_000, "updates_per_step": 2.0}, True),
-        ({"total_steps": 60_000, "updates_per_step": 0.1}, False),
-        ({"total_steps": 60_000, "compile": "never"}, False),
+        ({"total_steps": 8_000}, False),
+        ({"total_steps": 20_000}, True),
+        ({"total_steps": 8_000, "updates_per_step": 2.0}, True),
+        ({"total_steps": 20_000, "updates_per_step": 0.1}, False),
+        ({"total_steps": 20_000, "compile": "never"}, False),
         ({"total_steps": 100, "compile": "always"}, True),
     ],
 )
