@@ -41,7 +41,6 @@ PARTS: Mapping[str, Sequence[str]] = {
     "plain": (),
     "mild": ("--randomize", "mild"),
     "strong": ("--randomize", "strong"),
-    "lifted": ("--task.step_height", "0.04"),
     "history": ("--observation.history", "4", "--observation.history_of", *STACKED),
     "privileged": ("--observation.privileged", "true"),
 }
