@@ -30,7 +30,7 @@ import torch
 from walking import EPISODES, Walks, judge
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.commands.configuration import TrainingConfig, recipe, resolve
+from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
 from robot_rl.env import RobotEnv
 from robot_rl.evaluation import Act
 from robot_rl.make import make_env, make_learner
@@ -134,7 +134,8 @@ def main() -> None:
     arguments = parser.parse_args()
     results: list[Result] = []
     for seed in arguments.seeds:
-        config = resolve({"robot": "go2", "task": {"name": "walk"}, "seed": seed, **recipe("walk", "go2")}, "recipe")
+        given = {"robot": "go2", "task": {"name": "walk"}, "seed": seed}
+        config = resolve(layered(recipe("walk", "go2"), given), "recipe")
         for learner in arguments.learners:
             result = Result(learner, seed)
             results.append(result)
