@@ -109,7 +109,7 @@ def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, w
         settings |= {
             "learning_rate": ours["critic_learning_rate"],
             "batch_size": config.trainer["batch_size"],
-            "gradient_steps": config.trainer["updates_per_step"],
+            "gradient_steps": int(config.trainer["updates_per_step"]),
             "gamma": ours["discount"],
             "tau": ours["tau"],
             "ent_coef": f"auto_{ours['initial_temperature']}",
