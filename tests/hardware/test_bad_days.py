@@ -161,7 +161,7 @@ def test_killed_policy_process_leaves_the_motors_damped(net: Any, tmp_path: Path
 def test_killed_robot_ends_the_deployment_with_a_clear_line(tmp_path: Path, network: Callable[..., Any]) -> None:
     with network(tmp_path, write_go2(tmp_path), "--rate", "50") as net:
         program = deploy(net)
-        program.wait_for("configured")
+        program.wait_for("policy [1-9]")
         net.twin.end(signal.SIGKILL)
         assert program.wait() == 3
         assert re.search(r"robot-rl: stopped: .* is \d\.\d+ s old, allowed 2 s", program.output), program.output
