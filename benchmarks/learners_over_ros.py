@@ -34,14 +34,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import yaml  # noqa: E402
 from twin_process import twin  # noqa: E402
 
-from policies.runtime import OnnxPolicy  # noqa: E402
 from robot_rl.commands.configuration import layered, recipe, resolve  # noqa: E402
-from robot_rl.commands.evaluate import actor  # noqa: E402
+from robot_rl.commands.evaluate import actor, policy_env  # noqa: E402
 from robot_rl.commands.policy_files import POLICY  # noqa: E402
 from robot_rl.commands.training import start, train_run  # noqa: E402
 from robot_rl.errors import CheckFailed  # noqa: E402
 from robot_rl.evaluation import evaluate  # noqa: E402
-from robot_rl.make import ALGORITHMS, make_env  # noqa: E402
+from robot_rl.make import ALGORITHMS  # noqa: E402
 from robot_rl.spec import BUILTIN  # noqa: E402
 
 PATIENCE = 60.0
@@ -98,9 +97,8 @@ def deploy(policy: Path, robot: Path, seconds: float) -> dict[str, Any]:
 
 def in_process(policy_file: Path, robot: Path, seconds: float) -> float:
     """The return of the same file in the environment that it was trained in."""
-    env = make_env(str(robot), "walk", time_limit=seconds)
+    env, policy = policy_env(policy_file, robot, seconds)
     try:
-        policy = OnnxPolicy.load(policy_file, robot=env.task.spec, layout=env.observation_layout)
         return float(evaluate(env, actor(policy), episodes=1).summary()["return"])
     finally:
         env.close()

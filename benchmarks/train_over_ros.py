@@ -25,14 +25,12 @@ from typing import Any
 
 from twin_process import twin
 
-from policies.runtime import OnnxPolicy
 from robot_rl.commands.configuration import layered, recipe, resolve
-from robot_rl.commands.evaluate import actor
+from robot_rl.commands.evaluate import actor, policy_env
 from robot_rl.commands.exporting import export_run
 from robot_rl.commands.real_time import TIMING
 from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import evaluate
-from robot_rl.make import make_env
 from robot_rl.settings import from_mapping
 from robot_rl.spec import load_robot
 from robot_rl.training.metrics import read_metrics
@@ -97,8 +95,8 @@ def train_in_real_time(folder: Path, robot: str, minutes: float, baseline: float
     lines = read_metrics(run.metrics)
     policy_file = run.path / "policy.onnx"
     export_run(run.path, policy_file)
-    env = make_env(robot, "walk")
-    evaluation = evaluate(env, actor(OnnxPolicy.load(policy_file, robot=env.task.spec, layout=env.observation_layout)))
+    env, policy = policy_env(policy_file, robot)
+    evaluation = evaluate(env, actor(policy))
     late = [(line["step"], line["real_time/late_share"]) for line in lines if "real_time/late_share" in line]
     return {
         "robot": robot,

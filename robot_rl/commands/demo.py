@@ -18,7 +18,6 @@ from robot_rl.commands.output import duration, print_json, relative, say, table
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.errors import CheckFailed, ConfigurationError
 from robot_rl.evaluation import FIRST_SEED
-from robot_rl.spec import load_robot
 
 TASK, ROBOT = "walk", "go2"
 SHARE_GOOD = 0.9
@@ -126,18 +125,11 @@ def _twin_line(found: dict[str, Any]) -> str:
 
 
 def _film(folder: Path) -> str | None:
-    from policies.contract import read_contract
-    from policies.runtime import OnnxPolicy
-    from robot_rl.commands.evaluate import actor, policy_task
+    from robot_rl.commands.evaluate import actor, policy_env
     from robot_rl.filming import film
-    from robot_rl.make import make_env
 
     say("filming")
-    contract = read_contract(folder / POLICY)
-    spec = load_robot(ROBOT)
-    task = policy_task(contract, spec)
-    env = make_env(spec, task)
-    policy = OnnxPolicy.load(folder / POLICY, robot=spec, layout=task.layout)
+    env, policy = policy_env(folder / POLICY, ROBOT)
     try:
         film(env, actor(policy), folder / VIDEO, FIRST_SEED)
     except ConfigurationError as error:  # a machine that cannot render has learnt to walk all the same

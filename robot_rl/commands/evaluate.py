@@ -15,6 +15,7 @@ from policies.runtime import Policy
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import PolicyFile, find_policy, is_run
+from robot_rl.env import RobotEnv
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
 from robot_rl.make import SIMULATORS, load_randomization, make_env, make_task
@@ -165,6 +166,19 @@ def policy_task(contract: Contract, spec: RobotSpec) -> Task:
         return make_task(contract.task.name, spec, settings, contract.observation_settings)
     except ConfigurationError as error:
         raise PolicyError(f"policy {contract.name!r} does not fit: {error}") from error
+
+
+def policy_env(path: Path, robot: str | Path, time_limit: float | None = None) -> tuple[RobotEnv, Policy]:
+    """A simulated robot with the task that a policy file was trained for, its settings included, and the policy.
+
+    Args:
+        path: of the file.
+        robot: name or file.
+        time_limit: of an episode, s; None for the task's.
+    """
+    contract, spec = read_contract(path), load_robot(robot)
+    task = policy_task(contract, spec)
+    return make_env(spec, task, time_limit=time_limit), load_policy(path, robot=spec, layout=task.layout)
 
 
 def check_video_name(path: str | None) -> None:
