@@ -104,6 +104,7 @@ PROBLEMS = {
                 "tau": 0.01,
                 "layer_norm_critic": False,
             },
+            # Skills of the recipe, which walk sooner, fell when they were put together.
             "trainer": {"updates_per_step": 1, "batch_size": 256},
         },
     ),

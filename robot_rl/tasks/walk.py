@@ -114,7 +114,7 @@ class Walk(Task):
 
     def _velocity_tracking(self) -> Mapping[str, RewardTerm]:
         if self.settings.pursue == "command":
-            return {"velocity": RewardTerm(2.0, _velocity_tracking)}
+            return {"velocity": RewardTerm(2.0, _straight_tracking)}
         forward, left = PARTS[self.settings.pursue]
         return {
             "forward": RewardTerm(forward, lambda step: _squared_tracking(step, 0)),
@@ -170,7 +170,7 @@ class Walk(Task):
         return None if error is None else error <= 0.2
 
 
-def _velocity_tracking(step: Step) -> Array:
+def _straight_tracking(step: Step) -> Array:
     # Straight from standing to a sharp peak: every bit of speed is worth as much, the first one too, and no flat top
     # leaves the speed a tenth off. Standing still is worth nothing and not less: a fall is never the better way out.
     forward, left, _ = components(step.after.base_linear_velocity)
