@@ -74,15 +74,19 @@ class TopicTap:
     def wait_ready(self, timeout: float) -> bool:
         """Waits until every sensor of the robot has been heard once; whether that came true.
 
-        Odometry that nobody is seen to publish within a second does not count: many robots have none.
+        Odometry that nobody is seen to publish within a second after all else was heard does not count: many robots
+        have none.
         """
-        began = time.monotonic()
-        while (waited := time.monotonic() - began) < timeout:
+        deadline = time.monotonic() + timeout
+        without = None  # when nothing but odometry was missing any more
+        while (now := time.monotonic()) < deadline:
             missing = self._sensors - self.heard
-            if missing <= {self._odometry} and not (
-                missing and (waited < _ODOMETRY_WAIT or self._node.count_publishers(self._odometry))
-            ):
+            if not missing:
                 return True
+            if missing == {self._odometry}:
+                without = without or now
+                if now - without >= _ODOMETRY_WAIT and not self._node.count_publishers(self._odometry):
+                    return True
             time.sleep(0.02)
         return False
 

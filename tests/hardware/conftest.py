@@ -33,7 +33,7 @@ _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _DOMAINS = itertools.count(os.getpid() + 25 * _WORKER)
 _FIRST_PORT = 28000
 
-_LONGEST = ("test_training.py", "test_policy_node.py", "test_bad_days.py")
+_LONGEST = ("test_real_time_training.py", "test_policy_node.py", "test_bad_days.py", "test_lock_step_training.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -65,7 +65,7 @@ def test_a_sweep_is_runs_with_a_table_and_the_configuration_of_one_of_them_sweep
 
 
 def test_a_sweep_that_is_stopped_saves_its_runs_and_goes_on_with_the_same_command(config, tmp_path):
-    config.write_text(TINY.replace("total_steps: 120", "total_steps: 30_000"))
+    config.write_text(TINY.replace("total_steps: 120", "total_steps: 9_000"))
     out = tmp_path / "out"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "robot_rl.cli", "sweep", str(config), "--seeds", "0", "1", "--out", str(out)]
@@ -79,7 +79,7 @@ def test_a_sweep_that_is_stopped_saves_its_runs_and_goes_on_with_the_same_comman
     assert sweep.returncode == 130
     assert "the same command goes on with them" in said
     (saved,) = (out / "s0" / "checkpoints").glob("0*")
-    assert 60 <= int(saved.name) < 30_000
+    assert 60 <= int(saved.name) < 9_000
     assert not (out / "s1" / "checkpoints").exists()
     # The last line of the first run's own output says that it was stopped and has saved.
     assert "interrupted at step" in (out / "s0" / "output.log").read_text()
