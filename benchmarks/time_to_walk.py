@@ -6,9 +6,10 @@ training alone, evaluations left out, until 9 of 10 episodes of 10 s pass withou
     pip install stable-baselines3
     python benchmarks/time_to_walk.py --seeds 0 1 2
 
-Three learners take turns, seed by seed: `ours` with the recipe of the task; `sb3`, Stable-Baselines3's SAC with its own
-defaults; and `sb3-recipe`, the same with the recipe's hyperparameters and our scaling of observations, so that the
-implementations differ and layer normalisation, which its critics do not have.
+Four learners take turns, seed by seed: `ours` with the recipe of the task; `ours-pipeline`, the same with the
+simulation in a process of its own, so on two cores; `sb3`, Stable-Baselines3's SAC with its own defaults; and
+`sb3-recipe`, the same with the recipe's hyperparameters and our scaling of observations, so that the implementations
+differ and layer normalisation, which its critics do not have.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -35,6 +37,7 @@ from robot_rl.env import RobotEnv
 from robot_rl.evaluation import Act
 from robot_rl.make import make_env, make_learner
 from robot_rl.settings import from_mapping
+from robot_rl.training.pipeline import train_in_pipeline
 from robot_rl.training.trainer import TrainerSettings, train
 
 
@@ -73,13 +76,20 @@ class Judge:
             raise Walks
 
 
-def train_ours(config: TrainingConfig, judge: Judge, steps: int, interval: int) -> None:
+def new_env(config: TrainingConfig) -> RobotEnv:
+    """The environment, also in another process."""
+    return make_env(config.spec(), config.make_task())
+
+
+def new_learner(config: TrainingConfig) -> Learner:
+    """The learner; likewise."""
+    return make_learner(config.algorithm, config.make_task(), config.algorithm_settings, config.seed)
+
+
+def train_ours(config: TrainingConfig, judge: Judge, steps: int, interval: int, pipeline: bool) -> None:
     """Our trainer, nothing written to disk."""
-    task = config.make_task()
-    learner = make_learner(config.algorithm, task, config.algorithm_settings, config.seed)
-    settings = from_mapping(
-        TrainerSettings, {**config.trainer, "total_steps": steps, "evaluation_interval": interval}, "trainer"
-    )
+    given = {"total_steps": steps, "evaluation_interval": interval, "pipeline": pipeline}
+    settings = from_mapping(TrainerSettings, {**config.trainer, **given}, "trainer")
     done = 0
 
     def callback(learner: Learner) -> dict[str, float]:
@@ -88,7 +98,10 @@ def train_ours(config: TrainingConfig, judge: Judge, steps: int, interval: int) 
         judge.judge(lambda observation: learner.act(observation, deterministic=True), done)
         return {}
 
-    train(make_env(config.spec(), task), learner, settings, evaluate=callback)
+    if pipeline:
+        train_in_pipeline(partial(new_env, config), partial(new_learner, config), settings, evaluate=callback)
+    else:
+        train(new_env(config), new_learner(config), settings, evaluate=callback)
 
 
 def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, with_recipe: bool) -> None:
@@ -96,7 +109,7 @@ def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, w
     import stable_baselines3
 
     torch.set_num_threads(int(config.trainer["threads"]) or torch.get_num_threads())
-    robot_env = make_env(config.spec(), config.make_task())
+    robot_env = new_env(config)
     env: gymnasium.Env = robot_env
     settings: dict[str, Any] = {"learning_starts": config.trainer["start_steps"]}
     scale: Callable[[Any], Any] = lambda observation: observation  # noqa: E731
@@ -125,8 +138,8 @@ def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, w
 def main() -> None:
     """Runs the benchmark and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    learners = ("ours", "sb3", "sb3-recipe")
-    parser.add_argument("--learners", nargs="+", default=learners, choices=learners)
+    learners = ("ours", "ours-pipeline", "sb3", "sb3-recipe")
+    parser.add_argument("--learners", nargs="+", default=["ours", "sb3", "sb3-recipe"], choices=learners)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=60_000, help="most steps of one training")
     parser.add_argument("--interval", type=int, default=1_000, help="steps between evaluations")
@@ -139,10 +152,10 @@ def main() -> None:
         for learner in arguments.learners:
             result = Result(learner, seed)
             results.append(result)
-            judge = Judge(result, make_env(config.spec(), config.make_task()))
+            judge = Judge(result, new_env(config))
             try:
-                if learner == "ours":
-                    train_ours(config, judge, arguments.steps, arguments.interval)
+                if learner.startswith("ours"):
+                    train_ours(config, judge, arguments.steps, arguments.interval, learner == "ours-pipeline")
                 else:
                     train_sb3(config, judge, arguments.steps, arguments.interval, learner == "sb3-recipe")
             except Walks:
@@ -150,7 +163,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps([vars(result) for result in results]))
         return
-    packages = ("torch", "mujoco", "stable-baselines3")
+    others = any(not learner.startswith("ours") for learner in arguments.learners)
+    packages = ("torch", "mujoco", *(("stable-baselines3",) if others else ()))
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}")
     for learner in arguments.learners:
@@ -159,7 +173,7 @@ def main() -> None:
         times = [result.seconds for result in walked if result.seconds is not None]
         steps = [result.steps for result in walked if result.steps is not None]
         rate = statistics.median(result.total_steps / result.total_seconds for result in mine)
-        line = f"{learner:12} walked {len(walked)}/{len(mine)}  {rate:4.0f} steps/s"
+        line = f"{learner:13} walked {len(walked)}/{len(mine)}  {rate:4.0f} steps/s"
         if times:
             spread = f"{statistics.median(times):.0f} s ({min(times):.0f} to {max(times):.0f})"
             line += f"  time to walk {spread}, {statistics.median(steps):.0f} steps"
