@@ -7,7 +7,7 @@ import numpy as np
 from hardware import policy_topics
 from hardware.bag import Bag, Episode, topic_of
 from hardware.policy_topics import PolicyMessages
-from hardware.state_receiver import sources
+from hardware.sensor_topics import sources
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.joint_log import JointLog
 from robot_rl.spec import RobotSpec

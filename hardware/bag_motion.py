@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardware import policy_topics
 from hardware.bag import Bag, topic_of
-from hardware.state_receiver import sources
+from hardware.sensor_topics import sources
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.motion_log import MotionLog
 from robot_rl.spec import RobotSpec

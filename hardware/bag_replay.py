@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hardware import messages, policy_topics
 from hardware.bag import Bag, Episode, topic_of
 from hardware.policy_topics import PolicyMessages, PolicyTick
-from hardware.state_receiver import BASE_SENSORS, sources, state_of
+from hardware.sensor_topics import BASE_SENSORS, sources, state_of
 from robot_rl.arrays import frozen
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.interaction import Interaction

@@ -16,7 +16,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Imu, JointState
 
 from hardware import messages
-from hardware.state_receiver import IMU_SENSORS
+from hardware.sensor_topics import IMU_SENSORS
 from hardware.window import ImuValues, JointValues, Sample, TopicFacts, Window
 from robot_rl.spec import RobotSpec
 

@@ -13,8 +13,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from hardware.message_types import message_class
 from hardware.recorder import Recorder
+from hardware.sensor_topics import ODOMETRY_WAIT, sources
 from hardware.session import RosSession
-from hardware.state_receiver import sources
 from robot_rl.errors import ConfigurationError, RobotTimeout, StorageError
 from robot_rl.spec import RobotSpec
 
@@ -30,8 +30,6 @@ LARGE = (
     "sensor_msgs/msg/PointCloud2",
 )
 """Types that are left out unless they are asked for."""
-_ODOMETRY_WAIT = 1.0
-"""s in which odometry is discovered, if there is any."""
 _LOOK = 0.25
 """s between two looks for new topics."""
 
@@ -85,7 +83,7 @@ class TopicTap:
                 return True
             if missing == {self._odometry}:
                 without = without or now
-                if now - without >= _ODOMETRY_WAIT and not self._node.count_publishers(self._odometry):
+                if now - without >= ODOMETRY_WAIT and not self._node.count_publishers(self._odometry):
                     return True
             time.sleep(0.02)
         return False

@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 
 from hardware.recorder import Recorder
+from hardware.sensor_topics import sources
 from hardware.session import RosSession
-from hardware.state_receiver import sources
 from hardware.topic_tap import TopicTap
 from robot_rl.spec import load_robot
 
