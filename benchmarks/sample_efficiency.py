@@ -8,12 +8,13 @@ Tasks `walk-ROBOT`: steps of training until the policy's mode walks, which is tr
 of 10 s at 0.6 m/s without a fall and within 20 % of the speed. Variants stand on the recipe of the task; a training
 ends when it walks, or after --steps. `--set task.step_height=0.04` changes a setting of all variants.
 
-Other tasks are environments of Gymnasium: returns of the policy's mode over 10 episodes after so many steps, with the
-settings of the papers on their -v4 forerunners, whose figures stand beside.
+Other tasks are environments of Gymnasium, or of the dm_control suite (`dm_control/walker-walk`): returns of the
+policy's mode over 10 episodes after so many steps, with the settings of the papers; their figures, Gymnasium's on the
+-v4 forerunners, stand beside.
 
 One line of JSON for every finished training goes to --out; what is in there is not trained again, and a training in
-Gymnasium that was cut short goes on from its checkpoint. On one core a million updates of the smaller variants take
-hours: REDQ and DroQ make 20 a step.
+such an environment that was cut short goes on from its checkpoint. On one core a million updates of the smaller
+variants take hours: REDQ and DroQ make 20 a step.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import shutil
 import statistics
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from walking import EPISODES, Verdict, Walks, judge
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.commands.configuration import layered, recipe, resolve
-from robot_rl.make import make_env
+from robot_rl.make import make_env, make_suite_env
 from robot_rl.settings import from_mapping
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.metrics import read_metrics
@@ -66,15 +68,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "resets": {"sac": {"reset_interval": 200_000}, "trainer": {"updates_per_step": 10}},
 }
 """Settings by section, on top of the paper's SAC or of a task's recipe."""
-PUBLISHED = {
+AT_100_000 = {
     "sac": {"Hopper": 1103, "Walker2d": 690, "HalfCheetah": 6156, "Ant": 747, "Humanoid": 632},
     "redq": {"Hopper": 2750, "Walker2d": 3459, "HalfCheetah": 7823, "Ant": 3287, "Humanoid": 1319},
     "droq": {"Hopper": 1813, "Walker2d": 2277, "HalfCheetah": 7744, "Ant": 1365, "Humanoid": 1278},
     "crossq": {"Hopper": 2764, "Walker2d": 3914, "HalfCheetah": 8112, "Ant": 2299, "Humanoid": 2603},
     "simba": {"Hopper": 2206, "Walker2d": 2756, "HalfCheetah": 5462, "Ant": 4176, "Humanoid": 3725},
 }
-"""Mean returns after 100,000 steps on -v4."""
-MARKS = (10_000, 20_000, 30_000, 50_000, 100_000, 300_000, 1_000_000)
+"""Published mean returns after 100,000 steps on -v4, by variant."""
+OF_THE_SUITE = {
+    "walker-walk": {100_000: (449, 962), 250_000: (732, 965), 500_000: (942, 972), 1_000_000: (958, None)},
+    "cheetah-run": {100_000: (178, 642), 250_000: (362, 831), 500_000: (586, 890), 1_000_000: (805, None)},
+    "quadruped-walk": {100_000: (114, 804), 250_000: (146, 945), 500_000: (148, 955), 1_000_000: (320, None)},
+}
+"""Published mean returns on dm_control by task and steps: of SAC, and of SimbaV2 for the variant `simba`. Probably with
+each action held for two steps."""
+MARKS = (10_000, 20_000, 30_000, 50_000, 100_000, 250_000, 300_000, 500_000, 1_000_000)
+SUITE = "dm_control/"
 TRIED_EVERY = 1_000
 """Steps between two trials of a policy that learns to walk."""
 
@@ -126,7 +136,8 @@ def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threa
         threads: of torch.
         folder: of the run; continued if it is there.
     """
-    env = gymnasium.make(name)
+    make = partial(make_suite_env if name.startswith(SUITE) else gymnasium.make, name)
+    env = make()
     assert env.observation_space.shape is not None
     assert env.action_space.shape is not None
     actions = env.action_space.shape[0]
@@ -139,7 +150,7 @@ def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threa
         **settings.get("trainer", {}), "total_steps": steps, "seed": seed, "threads": threads,
     }  # fmt: skip
     run = Run.open(folder) if folder.exists() else Run.create(folder, {"env": name, "seed": seed})
-    evaluate = deterministic_evaluation(lambda: gymnasium.make(name), EPISODES, seed=10_000 + seed)
+    evaluate = deterministic_evaluation(make, EPISODES, seed=10_000 + seed)
     result = train(env, learner, from_mapping(TrainerSettings, trainer, "trainer"), run, evaluate)
     if result.interrupted:
         sys.exit(result.exit_code)
@@ -147,6 +158,14 @@ def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threa
     curve = {str(line["step"]): line["evaluation/return"] for line in lines if "evaluation/return" in line}
     shutil.rmtree(folder)
     return {"curve": curve, "wall_time_s": result.wall_time}
+
+
+def published(task: str, variant: str, steps: int) -> float | None:
+    """What the literature has; None where it has nothing."""
+    if task.startswith(SUITE):
+        theirs = OF_THE_SUITE.get(task.removeprefix(SUITE), {}).get(steps, (None, None))
+        return dict(zip(("sac", "simba"), theirs, strict=True)).get(variant)
+    return AT_100_000.get(variant, {}).get(task.split("-")[0]) if steps == 100_000 else None
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -165,16 +184,16 @@ def table(results: list[dict[str, Any]]) -> str:
         lines.append(f"| {key[0]} | {key[1]} | {len(mine)} | {len(done)} | {spread} |")
     curves = [line for line in results if "curve" in line]
     if curves:
-        lines += ["", "| task | variant | steps | seeds | return | published, -v4 |", "|---|---|---|---|---|---|"]
+        lines += ["", "| task | variant | steps | seeds | return | published |", "|---|---|---|---|---|---|"]
     for task, variant in sorted({(line["task"], line["variant"]) for line in curves}):
         mine = [line for line in curves if (line["task"], line["variant"]) == (task, variant)]
-        for mark in map(str, MARKS):
-            found = [line["curve"][mark] for line in mine if mark in line["curve"]]
+        for mark in MARKS:
+            found = [line["curve"][str(mark)] for line in mine if str(mark) in line["curve"]]
             if found:
-                theirs = PUBLISHED.get(variant, {}).get(task.split("-")[0], "-") if mark == "100000" else "-"
+                theirs = published(task, variant, mark) or "-"
                 spread = f" ± {statistics.stdev(found):.0f}" if len(found) > 1 else ""
                 mean = f"{statistics.mean(found):.0f}{spread}"
-                lines.append(f"| {task} | {variant} | {int(mark):,} | {len(found)} | {mean} | {theirs} |")
+                lines.append(f"| {task} | {variant} | {mark:,} | {len(found)} | {mean} | {theirs} |")
     return "\n".join(lines)
 
 
@@ -196,7 +215,7 @@ def settings_of(given: list[str]) -> dict[str, Any]:
 def main() -> None:
     """Runs what is not in the results file yet and prints all of it as tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", nargs="+", default=["walk-go2"], help="walk-ROBOT, or environments of Gymnasium")
+    parser.add_argument("--task", nargs="+", default=["walk-go2"], help="walk-ROBOT, or an environment's name")
     parser.add_argument("--variant", nargs="+", default=["sac"], choices=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100_000, help="of a training, at most")
