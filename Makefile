@@ -44,6 +44,7 @@ check: lint $(if $(filter test,$(MAKECMDGOALS)),,fast)  ## ruff, mypy, import co
 lint: $(INSTALLED)  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 	$(BIN)/lint-imports
 
 long: $(INSTALLED)  ## Runs the tests that take minutes, which `make test` leaves out

@@ -101,7 +101,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result))
         return
-    shape = "-".join(map(str, result["actor"]))
+    shape = "-".join(map(str, part.skills[0].sizes))
     print(f"{result['policy']}: {result['skills']} x {shape}, {result['candidates']} candidates, {size / 1e3:.0f} kB")
     print(f"  one answer, one thread, best of {arguments.rounds} rounds of {arguments.calls} calls")
     print(f"    p50 {result['p50_us']:7.1f} us   target {TARGET_P50:g}   by round {result['p50_us_by_round']}")

@@ -89,11 +89,12 @@ def draw(kind: str, spec: RobotSpec, rng: np.random.Generator) -> tuple[dict[str
         return {"missing": names[:1]}, ("missing", names[0])
     if kind == "delay":
         return {str(rng.choice(["state_delay", "command_delay"])): 0.2}, ("delay",)
-    return {
+    others: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         "healthy": ({}, ()),
         "degrees": ({"degrees": True}, ("degrees",)),
         "half rate": ({"slow": 2}, ("rate of", spec.ros.joint_states)),
-    }[kind]
+    }
+    return others[kind]
 
 
 def examine(spec: RobotSpec) -> list[Finding]:

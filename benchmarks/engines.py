@@ -18,6 +18,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ def standing(spec: RobotSpec) -> dict[str, dict[str, float]]:
     return found
 
 
+def _mode(policy: OnnxPolicy, observation: np.ndarray) -> np.ndarray:
+    return policy.act(observation).action
+
+
 def policies(spec: RobotSpec, episodes: int) -> dict[str, dict[str, dict[str, float]]]:
     """What the robot's shipped policies do, by policy and engine."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -125,7 +130,7 @@ def policies(spec: RobotSpec, episodes: int) -> dict[str, dict[str, dict[str, fl
         found[name] = {}
         for engine in SIMULATORS:
             env = make_env(spec, task, backend=engine)
-            result = evaluate(env, lambda observation, policy=policy: policy.act(observation).action, episodes)
+            result = evaluate(env, partial(_mode, policy), episodes)
             summary = result.summary()
             found[name][engine] = {
                 "return": summary["return"],

@@ -126,7 +126,10 @@ def trial(
         of_base = {k: v for k, v in terms.items() if base == "standing" or k not in ("payload", "center_of_mass")}
         robot = excited_robot(spec, base, randomize=of_base)
         log = record_motion(robot, excitation(spec, base, seconds, seed=seed), base, rng)
-        measured = log.effort + noise * rng.standard_normal(log.effort.shape) if effort else None
+        measured = None
+        if effort:
+            assert log.effort is not None
+            measured = log.effort + noise * rng.standard_normal(log.effort.shape)
         logs.append(replace(log, source=base, effort=measured))
     return terms, identify_robot(spec, logs, threads=threads)
 

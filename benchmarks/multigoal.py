@@ -187,7 +187,7 @@ def density(learner: SoftQ, state: tuple[float, float], actions: Array) -> Array
 def total_variation(draws: Array, learner: SoftQ, state: tuple[float, float]) -> float:
     """Half the sum of differences between the histogram of draws and the integral of the density over each bin."""
     edges = np.linspace(-1.0, 1.0, BINS + 1)
-    found = np.histogram2d(*draws.T, bins=(edges, edges))[0] / len(draws)
+    found = np.histogram2d(draws[:, 0], draws[:, 1], bins=[edges, edges])[0] / len(draws)
     nodes, log_weights = square(4)
     centres = np.stack(np.meshgrid(*[0.5 * (edges[1:] + edges[:-1])] * 2, indexing="ij"), axis=-1)  # (BINS, BINS, 2)
     points = centres[..., None, :] + nodes / BINS  # (BINS, BINS, 16, 2)

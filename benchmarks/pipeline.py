@@ -104,10 +104,8 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     pipeline = Pipeline(make, partial(learner, name), settings)
     env = make()
     try:
-        trainers = {
-            "in turns": Trainer(env, learner(name), settings),
-            "pipeline": ChunkTrainer(pipeline, learner(name), dataclasses.replace(settings, pipeline=True)),
-        }
+        apart = ChunkTrainer(pipeline, learner(name), dataclasses.replace(settings, pipeline=True))
+        trainers = {"in turns": Trainer(env, learner(name), settings), "pipeline": apart}
         for trainer in trainers.values():
             trainer.collector.restart(0)
             turn(trainer, settings.start_steps + 50, given.threads[0])
@@ -117,7 +115,7 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
                 for kind, trainer in trainers.items():
                     for figure, value in turn(trainer, given.steps, threads).items():
                         found.setdefault(f"{kind}, {threads} threads", {}).setdefault(figure, []).append(value)
-        ages = trainers["pipeline"]._ages
+        ages = apart._ages
     finally:
         pipeline.close()
         env.close()

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import mujoco
@@ -22,6 +23,7 @@ from robot_rl.robot import JointCommand, Start
 from robot_rl.spec import builtin_robots, load_robot
 from sim.mujoco_robot import MujocoRobot
 from sim.randomization import load_randomization, presets
+from sim.term import Bound
 
 STEPS = 10
 """Control ticks timed together."""
@@ -48,7 +50,7 @@ def measure(name: str, turns: int) -> dict[str, Any]:
     start, command, rng = Start(spec.home), JointCommand(spec.home), np.random.default_rng(0)
     robots = {"plain": MujocoRobot(spec)}
     robots |= {preset: MujocoRobot(spec, randomization=load_randomization(preset, spec)) for preset in presets()}
-    resets = take_turns({label: lambda r=robot: r.reset(start, rng) for label, robot in robots.items()}, turns)
+    resets = take_turns({label: partial(robot.reset, start, rng) for label, robot in robots.items()}, turns)
 
     def ticks(robot: MujocoRobot) -> None:
         for _ in range(STEPS):
@@ -56,7 +58,7 @@ def measure(name: str, turns: int) -> dict[str, Any]:
 
     for robot in robots.values():
         robot.reset(start, np.random.default_rng(0))
-    steps = take_turns({label: lambda r=robot: ticks(r) for label, robot in robots.items()}, turns // 2)
+    steps = take_turns({label: partial(ticks, robot) for label, robot in robots.items()}, turns // 2)
     return {
         "reset": resets,
         "tick": {label: {key: value / STEPS for key, value in of.items()} for label, of in steps.items()},
@@ -70,11 +72,16 @@ def terms_of(robot: MujocoRobot, turns: int) -> dict[str, dict[str, float]]:
     assert copy is not None
     assert bound is not None
     rng = np.random.default_rng(0)
+
+    def write(term: Bound, values: np.ndarray) -> None:
+        term.draw(rng)
+        copy._nominal_state()
+        term.apply(copy, values)
+
     rows: dict[str, Callable[[], Any]] = {}
     for term, where in bound.items:
-        values = copy.values[where]
         first = bound.names[where.start].split(".")[0] if where.stop > where.start else "(without numbers)"
-        rows[first] = lambda t=term, v=values: (t.draw(rng), copy._nominal_state(), t.apply(copy, v))
+        rows[first] = partial(write, term, copy.values[where])
     rows["(putting everything back)"] = copy._nominal_state
     rows["(mj_setConst)"] = lambda: mujoco.mj_setConst(robot.model, robot.data)
     found = take_turns(rows, turns)

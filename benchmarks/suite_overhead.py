@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +37,7 @@ def measured(name: str, steps: int) -> dict[str, float]:
     rng = np.random.default_rng(0)
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(max(1, steps // TURN)):
+        assert isinstance(env.action_space, gymnasium.spaces.Box)
         low, high = env.action_space.low, env.action_space.high
         actions = rng.uniform(low, high, (TURN, *low.shape)).astype(np.float32)
         # Who goes first changes, too.

@@ -52,7 +52,7 @@ def ours(
 
     torch.set_num_threads(threads)
     keep_freed_memory()
-    versions = {"torch": torch.__version__}
+    versions = {"torch": str(torch.__version__)}
     if kind == "bound":
         return speed.products(observation_size, action_size), versions
     if kind == "bfloat16" and not has_bfloat16():

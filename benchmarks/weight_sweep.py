@@ -59,6 +59,7 @@ def run(path: Path, seconds: float, lock_step: bool) -> dict[str, Any]:
         try:
             deployment.transition("configure").result()
             loop = deployment.node.loop
+            assert loop is not None
             loop.limit = round(seconds * contract.robot.control_rate)
             loop.on_tick = lambda phase: _note(seen, loop, phase)
             deployment.transition("activate").result()

@@ -68,7 +68,10 @@ class Exportable(Protocol):
     observation_size: int
     action_size: int
     normalizer: Any
-    actor: torch.nn.Module
+
+    @property
+    def actor(self) -> torch.nn.Module:
+        """Its policy's network."""
 
 
 @dataclass(frozen=True)
