@@ -241,7 +241,7 @@ def test_recipes_are_valid(capsys):
         resolve(layered(values, {"task": {"name": task}, "robot": robot}), path.name)
 
 
-@pytest.mark.parametrize("algorithm", ["td3", "soft_q"])
+@pytest.mark.parametrize("algorithm", ["sac_value", "soft_q"])
 def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
     from robot_rl.commands.configuration import recipe
 
