@@ -54,7 +54,7 @@ from robot_rl.task import Task
 
 if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
-    from robot_rl.make import Randomization
+    from robot_rl.make.robots import Randomization
     from robot_rl.privileged import Privileged
     from robot_rl.training.trainer import TrainerSettings
 
