@@ -1,13 +1,13 @@
 """Turning a valve by sight beside turning it by its measured angle: success against steps.
 
-    python benchmarks/camera_valve.py                            # both, one seed: hours
-    python benchmarks/camera_valve.py --only camera --steps 30000 --seeds 0 1 --out curves.json
+    python benchmarks/camera_valve.py                            # both, one seed: an hour
+    python benchmarks/camera_valve.py --only camera --seeds 0 1 --out curves.json
 
 Both learn the same task with soft actor-critic: one goal, the valve at any angle at the start. `state` observes the
 valve's angle; `camera` a 32 x 32 picture from the palm, its critics the angle; `camera-alone` the picture, and so do
 its critics. Every so many steps the mode of the policy plays episodes that training never sees; an episode succeeds
-where the valve ends within 0.25 rad of the goal. The state-based recipe is that of the shipped policy, but for its goal
-and for what makes the three comparable: equal batches and updates per step, which --own-recipe leaves as they are.
+where the valve ends within 0.25 rad of the goal. The state-based recipe is the robot's own, but for its goal and for
+what makes the three comparable: equal batches and updates per step, which --own-recipe leaves as they are.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KINDS = ("state", "camera", "camera-alone")
 def configuration(kind: str, arguments: argparse.Namespace, seed: int) -> TrainingConfig:
     """The recipe of one kind, with what the command line changes."""
     camera = kind != "state"
-    seeing = recipe("turn_valve", "dclaw", camera=True)
+    seeing = recipe("turn_valve", "dclaw", variants=["camera"])
     own = seeing if camera else recipe("turn_valve", "dclaw")
     shared = {name: seeing["trainer"][name] for name in ("batch_size", "updates_per_step")}
     trainer = {
@@ -96,8 +96,8 @@ def main() -> None:
     """Trains each kind with each seed, in turns, and prints the curves as they grow."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=["state", "camera"], help="what to train")
-    parser.add_argument("--steps", type=int, default=80_000)
-    parser.add_argument("--every", type=int, default=5_000, help="steps between evaluations")
+    parser.add_argument("--steps", type=int, default=30_000)
+    parser.add_argument("--every", type=int, default=3_000, help="steps between evaluations")
     parser.add_argument("--episodes", type=int, default=20, help="of an evaluation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--any-goal", action="store_true", help="another goal in every episode, not one for all")

@@ -20,7 +20,7 @@ The resolved form has every setting in it. It is saved as the run's config.json,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,8 +217,19 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return values
 
 
+def advice(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe for what a person has chosen so far; `chosen` has the keys of a configuration file."""
+    variants = []
+    if chosen.get("observation", {}).get("camera"):
+        variants.append("camera")
+    # What goes on from another run observes what that one did.
+    if chosen.get("randomize") and not chosen.get("begin_with"):
+        variants.append("randomized")
+    return recipe(chosen.get("task", {}).get("name"), chosen.get("robot"), chosen.get("algorithm"), variants)
+
+
 def recipe(
-    task: str | None, robot: str | None, algorithm: str | None = None, camera: bool = False
+    task: str | None, robot: str | None, algorithm: str | None = None, variants: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The recommended settings of a task on a built-in robot; empty where there are none.
 
@@ -227,17 +238,19 @@ def recipe(
         robot: name.
         algorithm: whose; None for the one that the recipe recommends. An algorithm without a recipe of its own gets
             the recommended one's, without the settings of that algorithm.
-        camera: whether the robot's camera is to be observed; then the recipe of that, TASK-ROBOT-camera, where there
-            is one.
+        variants: `camera` where the robot's camera is to be observed, `randomized` where the robot is to differ; the
+            first of them that has a recipe TASK-ROBOT-VARIANT decides. What sees goes before an algorithm's own recipe.
     """
-    general = RECIPES / f"{task}-{robot}.yaml"
     if not task or robot not in builtin_robots():
         return {}
-    seeing, own = (RECIPES / f"{task}-{robot}-{variant}.yaml" for variant in ("camera", algorithm))
-    if camera and seeing.is_file():
-        general = seeing
-    elif own.is_file():
-        return read_file(own)
+
+    def file(*variant: str) -> Path:
+        return RECIPES / ("-".join([task, robot, *variant]) + ".yaml")
+
+    special = next((one for one in variants if file(one).is_file()), None)
+    if algorithm and special != "camera" and file(algorithm).is_file():
+        return read_file(file(algorithm))
+    general = file(special) if special else file()
     found = read_file(general) if general.is_file() else {}
     if algorithm in (None, found.get("algorithm", "sac")):
         return found

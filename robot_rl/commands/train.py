@@ -9,9 +9,9 @@ from typing import Any
 
 from robot_rl.commands.configuration import (
     TrainingConfig,
+    advice,
     layered,
     read_file,
-    recipe,
     resolve,
     saved_config,
 )
@@ -51,8 +51,7 @@ def run(arguments: Sequence[str]) -> int:
     saved = read_file(Path(first.resume) / "config.json") if first.resume and is_run(Path(first.resume)) else {}
     chosen = layered(file, saved, _given(first))
     names = {"task": chosen.get("task", {}).get("name"), "robot": chosen.get("robot")}
-    camera = bool(chosen.get("observation", {}).get("camera"))
-    advised = recipe(names["task"], names["robot"], chosen.get("algorithm"), camera)
+    advised = advice(chosen)
     algorithm = chosen.get("algorithm", advised.get("algorithm", "sac"))
     parser = _parser()
     _add_all_settings(parser, names["task"], algorithm, layered(advised, file))

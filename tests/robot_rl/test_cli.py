@@ -236,7 +236,7 @@ def test_recipes_are_valid(capsys):
     for path in RECIPES.glob("*.yaml"):
         task, robot, *variant = path.stem.split("-")
         values = read_file(path)
-        assert variant in ([], ["camera"], [values["algorithm"]])
+        assert variant in ([], ["camera"], ["randomized"], [values["algorithm"]])
         assert ("camera" in variant) == values.get("observation", {}).get("camera", False)
         resolve(layered(values, {"task": {"name": task}, "robot": robot}), path.name)
 
@@ -248,6 +248,31 @@ def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
     recommended, other = recipe("walk", "go2"), recipe("walk", "go2", algorithm)
     assert recipe("walk", "go2", "sac") == recommended
     assert other == {section: recommended[section] for section in ("task", "trainer")}
+
+
+SEEING_HAND = {"robot": "dclaw", "task": {"name": "turn_valve"}, "observation": {"camera": True}}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        ({}, "walk-go2"),
+        ({"randomize": "mild"}, "walk-go2-randomized"),
+        ({"randomize": "mild", "algorithm": "sac"}, "walk-go2-randomized"),
+        ({"randomize": "mild", "algorithm": "ppo"}, "walk-go2-ppo"),
+        ({"randomize": "mild", "begin_with": "runs/plain"}, "walk-go2"),
+        ({"robot": "minitaur", "randomize": "mild"}, "walk-minitaur"),
+        ({"observation": {"camera": True}}, "walk-go2"),
+        ({**SEEING_HAND}, "turn_valve-dclaw-camera"),
+        ({**SEEING_HAND, "algorithm": "sac", "randomize": "mild"}, "turn_valve-dclaw-camera"),
+        ({"robot": "somebody's.yaml"}, None),
+    ],
+)
+def test_the_recipe_is_the_one_for_what_was_chosen(chosen, named):
+    from robot_rl.commands.configuration import RECIPES, advice, read_file
+
+    expected = {} if named is None else read_file(RECIPES / f"{named}.yaml")
+    assert advice({"robot": "go2", "task": {"name": "walk"}, **chosen}) == expected
 
 
 # -- what a person can get wrong --------------------------------------------------------------------------------------
