@@ -87,9 +87,15 @@ PROBLEMS = {
         {aim: {"aim": aim, "goal": [0.0, 0.0]} for aim in ("turn", "calm")},
         {"aim": "both", "goal": [0.0, 0.0]},
         {
-            "sac": {"temperature_learning_rate": 0.0, "initial_temperature": 0.1},
-            # Half of an episode: the valve is at its goal by then, or was not understood.
-            "trainer": {"episode_seconds": 4.0, "batch_size": 128},
+            "sac": {
+                "temperature_learning_rate": 0.0,
+                "initial_temperature": 0.1,
+                "tau": 0.01,
+                "layer_norm_critic": False,
+            },
+            # Half of an episode: the valve is at its goal by then, or was not understood. One update a step is what the
+            # skills were measured with.
+            "trainer": {"episode_seconds": 4.0, "batch_size": 128, "updates_per_step": 1},
         },
     ),
     "walk": Problem(
