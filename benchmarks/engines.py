@@ -18,7 +18,6 @@ import argparse
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,10 @@ sys.path.insert(0, str(ROOT))
 
 from policies.contract import read_contract  # noqa: E402
 from policies.runtime import OnnxPolicy  # noqa: E402
+from robot_rl.commands.evaluate import actor, policy_task  # noqa: E402
 from robot_rl.commands.policy_files import shipped_policies  # noqa: E402
 from robot_rl.evaluation import evaluate  # noqa: E402
-from robot_rl.make import SIMULATORS, make_env, make_robot, make_task  # noqa: E402
+from robot_rl.make import SIMULATORS, make_env, make_robot  # noqa: E402
 from robot_rl.robot import JointCommand, Start  # noqa: E402
 from robot_rl.spec import RobotSpec, builtin_robots, load_robot  # noqa: E402
 from sim.mujoco_model import held_model  # noqa: E402
@@ -114,10 +114,6 @@ def standing(spec: RobotSpec) -> dict[str, dict[str, float]]:
     return found
 
 
-def _mode(policy: OnnxPolicy, observation: np.ndarray) -> np.ndarray:
-    return policy.act(observation).action
-
-
 def policies(spec: RobotSpec, episodes: int) -> dict[str, dict[str, dict[str, float]]]:
     """What the robot's shipped policies do, by policy and engine."""
     found: dict[str, dict[str, dict[str, float]]] = {}
@@ -125,12 +121,12 @@ def policies(spec: RobotSpec, episodes: int) -> dict[str, dict[str, dict[str, fl
         contract = read_contract(path)
         if contract.robot.name != spec.name or contract.composition is not None:
             continue
-        task = make_task(contract.task.name, spec, contract.task.settings, contract.observation_settings)
+        task = policy_task(contract, spec)
         policy = OnnxPolicy.load(path, robot=spec, layout=task.layout)
         found[name] = {}
         for engine in SIMULATORS:
             env = make_env(spec, task, backend=engine)
-            result = evaluate(env, partial(_mode, policy), episodes)
+            result = evaluate(env, actor(policy), episodes)
             summary = result.summary()
             found[name][engine] = {
                 "return": summary["return"],

@@ -11,7 +11,7 @@ flags after `--` go to every training. Asked for are 90 % of its own MuJoCo retu
 have no seed in common.
 
 `strong-after-plain` goes on from the run of `plain` and trains as long again; so does `plain-after-plain`, so that both
-had as many steps.
+had as many steps. Otherwise the recipe says how many, more for a robot that differs; `-- --steps` gives all the same.
 
 Runs and certificates are kept in the output folder. What is there already is not done again, and a training that was
 cut short goes on from its last checkpoint: the same command can be given at any time.

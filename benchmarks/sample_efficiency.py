@@ -39,7 +39,7 @@ from walking import EPISODES, Verdict, Walks, judge
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.commands.configuration import layered, recipe, resolve
-from robot_rl.make import make_env, make_suite_env
+from robot_rl.make import SUITE, is_suite_task, make_env, make_suite_env
 from robot_rl.settings import from_mapping
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.metrics import read_metrics
@@ -84,7 +84,6 @@ OF_THE_SUITE = {
 """Published mean returns on dm_control by task and steps: of SAC, and of SimbaV2 for the variant `simba`. Probably with
 each action held for two steps."""
 MARKS = (10_000, 20_000, 30_000, 50_000, 100_000, 250_000, 300_000, 500_000, 1_000_000)
-SUITE = "dm_control/"
 TRIED_EVERY = 1_000
 """Steps between two trials of a policy that learns to walk."""
 
@@ -136,7 +135,7 @@ def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threa
         threads: of torch.
         folder: of the run; continued if it is there.
     """
-    make = partial(make_suite_env if name.startswith(SUITE) else gymnasium.make, name)
+    make = partial(make_suite_env if is_suite_task(name) else gymnasium.make, name)
     env = make()
     assert env.observation_space.shape is not None
     assert env.action_space.shape is not None
@@ -162,7 +161,7 @@ def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threa
 
 def published(task: str, variant: str, steps: int) -> float | None:
     """What the literature has; None where it has nothing."""
-    if task.startswith(SUITE):
+    if is_suite_task(task):
         theirs = OF_THE_SUITE.get(task.removeprefix(SUITE), {}).get(steps, (None, None))
         return dict(zip(("sac", "simba"), theirs, strict=True)).get(variant)
     return AT_100_000.get(variant, {}).get(task.split("-")[0]) if steps == 100_000 else None

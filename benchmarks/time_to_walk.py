@@ -35,7 +35,6 @@ from robot_rl.algorithms.learner import Learner
 from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
 from robot_rl.env import RobotEnv
 from robot_rl.evaluation import Act
-from robot_rl.make import make_env, make_learner
 from robot_rl.settings import from_mapping
 from robot_rl.training.pipeline import train_in_pipeline
 from robot_rl.training.trainer import TrainerSettings, train
@@ -77,13 +76,9 @@ class Judge:
 
 
 def new_env(config: TrainingConfig) -> RobotEnv:
-    """The environment, also in another process."""
-    return make_env(config.spec(), config.make_task())
-
-
-def new_learner(config: TrainingConfig) -> Learner:
-    """The learner; likewise."""
-    return make_learner(config.algorithm, config.make_task(), config.algorithm_settings, config.seed)
+    """The environment; a function of a module, since another process may be given it."""
+    env: RobotEnv = config.make_env(config.make_task())
+    return env
 
 
 def train_ours(config: TrainingConfig, judge: Judge, steps: int, interval: int, pipeline: bool) -> None:
@@ -99,9 +94,9 @@ def train_ours(config: TrainingConfig, judge: Judge, steps: int, interval: int, 
         return {}
 
     if pipeline:
-        train_in_pipeline(partial(new_env, config), partial(new_learner, config), settings, evaluate=callback)
+        train_in_pipeline(partial(new_env, config), config.make_learner, settings, evaluate=callback)
     else:
-        train(new_env(config), new_learner(config), settings, evaluate=callback)
+        train(new_env(config), config.make_learner(), settings, evaluate=callback)
 
 
 def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, with_recipe: bool) -> None:

@@ -239,7 +239,8 @@ def recipe(
         algorithm: whose; None for the one that the recipe recommends. An algorithm without a recipe of its own gets
             the recommended one's, without the settings of that algorithm.
         variants: `camera` where the robot's camera is to be observed, `randomized` where the robot is to differ; the
-            first of them that has a recipe TASK-ROBOT-VARIANT decides. What sees goes before an algorithm's own recipe.
+            first of them that has a file TASK-ROBOT-VARIANT counts: what differs there from the general recipe. That of
+            the camera goes before an algorithm's own.
     """
     if not task or robot not in builtin_robots():
         return {}
@@ -250,8 +251,8 @@ def recipe(
     special = next((one for one in variants if file(one).is_file()), None)
     if algorithm and special != "camera" and file(algorithm).is_file():
         return read_file(file(algorithm))
-    general = file(special) if special else file()
-    found = read_file(general) if general.is_file() else {}
+    layers = [file(), *([file(special)] if special else [])]
+    found = layered(*(read_file(layer) for layer in layers if layer.is_file()))
     if algorithm in (None, found.get("algorithm", "sac")):
         return found
     return {key: value for key, value in found.items() if key not in ("algorithm", *ALGORITHMS) or key == algorithm}

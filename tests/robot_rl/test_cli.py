@@ -231,14 +231,15 @@ def test_every_command_has_help(command, capsys):
 
 
 def test_recipes_are_valid(capsys):
-    from robot_rl.commands.configuration import RECIPES, layered, read_file, resolve
+    from robot_rl.commands.configuration import RECIPES, layered, read_file, recipe, resolve
 
     for path in RECIPES.glob("*.yaml"):
         task, robot, *variant = path.stem.split("-")
         values = read_file(path)
-        assert variant in ([], ["camera"], ["randomized"], [values["algorithm"]])
+        assert variant in ([], ["camera"], ["randomized"], [values.get("algorithm")])
         assert ("camera" in variant) == values.get("observation", {}).get("camera", False)
-        resolve(layered(values, {"task": {"name": task}, "robot": robot}), path.name)
+        whole = recipe(task, robot, values.get("algorithm"), variant)
+        resolve(layered(whole, {"task": {"name": task}, "robot": robot}), path.name)
 
 
 @pytest.mark.parametrize("algorithm", ["sac_value", "soft_q"])
@@ -256,22 +257,22 @@ SEEING_HAND = {"robot": "dclaw", "task": {"name": "turn_valve"}, "observation": 
 @pytest.mark.parametrize(
     ("chosen", "named"),
     [
-        ({}, "walk-go2"),
-        ({"randomize": "mild"}, "walk-go2-randomized"),
-        ({"randomize": "mild", "algorithm": "sac"}, "walk-go2-randomized"),
-        ({"randomize": "mild", "algorithm": "ppo"}, "walk-go2-ppo"),
-        ({"randomize": "mild", "begin_with": "runs/plain"}, "walk-go2"),
-        ({"robot": "minitaur", "randomize": "mild"}, "walk-minitaur"),
-        ({"observation": {"camera": True}}, "walk-go2"),
-        ({**SEEING_HAND}, "turn_valve-dclaw-camera"),
-        ({**SEEING_HAND, "algorithm": "sac", "randomize": "mild"}, "turn_valve-dclaw-camera"),
-        ({"robot": "somebody's.yaml"}, None),
+        ({}, ["walk-go2"]),
+        ({"randomize": "mild"}, ["walk-go2", "walk-go2-randomized"]),
+        ({"randomize": "mild", "algorithm": "sac"}, ["walk-go2", "walk-go2-randomized"]),
+        ({"randomize": "mild", "algorithm": "ppo"}, ["walk-go2-ppo"]),
+        ({"randomize": "mild", "begin_with": "runs/plain"}, ["walk-go2"]),
+        ({"robot": "minitaur", "randomize": "mild"}, ["walk-minitaur"]),
+        ({"observation": {"camera": True}}, ["walk-go2"]),
+        (SEEING_HAND, ["turn_valve-dclaw", "turn_valve-dclaw-camera"]),
+        ({**SEEING_HAND, "randomize": "mild"}, ["turn_valve-dclaw", "turn_valve-dclaw-camera"]),
+        ({"robot": "somebody's.yaml"}, []),
     ],
 )
 def test_the_recipe_is_the_one_for_what_was_chosen(chosen, named):
-    from robot_rl.commands.configuration import RECIPES, advice, read_file
+    from robot_rl.commands.configuration import RECIPES, advice, layered, read_file
 
-    expected = {} if named is None else read_file(RECIPES / f"{named}.yaml")
+    expected = layered(*(read_file(RECIPES / f"{name}.yaml") for name in named))
     assert advice({"robot": "go2", "task": {"name": "walk"}, **chosen}) == expected
 
 
