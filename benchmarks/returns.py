@@ -1,7 +1,7 @@
 """Returns of a learner, by default plain SAC, on Gymnasium's MuJoCo tasks, beside published figures.
 
     python benchmarks/returns.py --env HalfCheetah-v5 Hopper-v5 --seed 0 1 2 --out results.jsonl
-    python benchmarks/returns.py --algorithm ppo --steps 1000000 --out ppo.jsonl
+    python benchmarks/returns.py --algorithm ppo --envs 64 --steps 300000 --out ppo.jsonl
     python benchmarks/returns.py --table --out results.jsonl ppo.jsonl
 
 Every pair of environment and seed is one run of `--steps` steps, one after another; one line of JSON each goes to the
@@ -14,10 +14,11 @@ Plain SAC here: the paper's settings (see `SACSettings`), one update per step, b
 the mean over 10 episodes of the policy's mode.
 
 The other learners have their default settings too; those that learn from their own steps get observations by their
-running mean and deviation, in one environment (A3C: in as many as it has workers).
+running mean and deviation. They learn better from many environments in step than from one, whose rollout of 2,048
+steps is two episodes: `--envs` says from how many (the published ones had 64 for PPO and 16 for the others; A3C has as
+many as it has workers).
 
-The published figures of SAC are means and standard deviations over 10 seeds on the -v4 environments; those of the
-others are means over 10 seeds at 1,000,000 steps, of one library, of ACKTR those in the paper on TD3.
+The published figures, and whose they are, stand in `published_returns.yaml`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import yaml
+from gymnasium.vector import SyncVectorEnv
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.on_policy import OnPolicy
@@ -44,30 +47,10 @@ from robot_rl.training.run import Run, versions
 from robot_rl.training.trainer import TrainerSettings, train
 from robot_rl.training.worker_trainer import train_with_workers, workers_of
 
-PUBLISHED: dict[str, dict[str, dict[int, tuple[int, int | None]]]] = {
-    "sac": {
-        "HalfCheetah": {50_000: (4212, 498), 100_000: (6156, 700)},
-        "Hopper": {50_000: (530, 284), 100_000: (1104, 368)},
-        "Walker2d": {50_000: (384, 154), 100_000: (690, 241)},
-        "Ant": {50_000: (448, 282), 100_000: (747, 501)},
-        "Humanoid": {50_000: (481, 93), 100_000: (632, 170)},
-    }
-}
-"""Mean and standard deviation, where it is known, by algorithm, environment and steps."""
-_AT_A_MILLION = {
-    "td3": (5116, 10201, 3472, 3982, 5190),
-    "ddpg": (990, 11719, 2197, 1401, 177),
-    "ppo": (3258, 5784, 2609, 3589, 787),
-    "trpo": (2867, 4471, 2046, 3827, 810),
-    "npg": (2358, 3485, 1915, 2503, 765),
-    "a3c": (3485, 1830, 1253, 1092, 1726),  # of its synchronous form
-    "acktr": (1822, 1450, 2428, 1217, None),
-}
-for _algorithm, _means in _AT_A_MILLION.items():
-    _names = ("Ant", "HalfCheetah", "Hopper", "Walker2d", "Humanoid")
-    PUBLISHED[_algorithm] = {
-        name: {1_000_000: (mean, None)} for name, mean in zip(_names, _means, strict=True) if mean is not None
-    }
+PUBLISHED: dict[str, dict[str, dict[int, tuple[int, int]]]] = yaml.safe_load(
+    Path(__file__).with_name("published_returns.yaml").read_text()
+)
+"""Mean and standard deviation by algorithm, task and steps."""
 MARKS = (50_000, 100_000, 300_000, 1_000_000)
 
 
@@ -84,21 +67,24 @@ def make_learner(algorithm: str, name: str, seed: int) -> Learner:
     return kind(*sizes, known.load(known.settings)(), seed, normalizer)
 
 
-def run_one(algorithm: str, name: str, seed: int, steps: int, threads: int, folder: Path) -> dict[str, Any]:
+def run_one(
+    algorithm: str, name: str, seed: int, steps: int, envs: int, threads: int, folder: Path
+) -> dict[str, Any]:
     """Trains once and returns the line for the output file.
 
     Args:
         algorithm: name of the learner.
         name: of the Gymnasium environment.
         seed: of everything.
-        steps: environment steps.
+        steps: environment steps, summed over the environments.
+        envs: environments in step.
         threads: of torch.
         folder: of the run; continued if it is there.
     """
     settings = TrainerSettings(
         total_steps=steps,
         start_steps=5_000,
-        evaluation_interval=10_000,
+        evaluation_interval=10_000 if steps <= 100_000 else 50_000,
         evaluation_episodes=10,
         checkpoint_interval=5_000,
         log_interval=5_000,
@@ -113,7 +99,9 @@ def run_one(algorithm: str, name: str, seed: int, steps: int, threads: int, fold
         make = partial(make_learner, algorithm, name, seed)
         result = train_with_workers(partial(gymnasium.make, name), make, settings, run, evaluate)
     else:
-        result = train(gymnasium.make(name), learner, settings, run, evaluate)
+        one = partial(gymnasium.make, name)
+        env = one() if envs == 1 else SyncVectorEnv([one] * envs)
+        result = train(env, learner, settings, run, evaluate)
     if result.interrupted:
         sys.exit(result.exit_code)
     print(f"{algorithm} {name} seed {seed}: {time.monotonic() - started:.0f} s", file=sys.stderr)
@@ -126,14 +114,21 @@ def run_one(algorithm: str, name: str, seed: int, steps: int, threads: int, fold
         "env": name,
         "seed": seed,
         "steps": steps,
-        "returns": {str(mark): curve[mark] for mark in MARKS if mark in curve},
-        "return_std_over_episodes": {str(mark): spreads[mark] for mark in MARKS if mark in spreads},
+        "envs": envs,
+        "returns": at_marks(curve, envs),
+        "return_std_over_episodes": at_marks(spreads, envs),
         "curve": {str(step): value for step, value in curve.items()},
         "wall_time_s": result.wall_time,
         "updates_per_second": float(np.median(speeds)) if speeds else None,
         "threads": threads,
         "versions": versions(),
     }
+
+
+def at_marks(curve: dict[int, float], envs: int) -> dict[str, float]:
+    """What a curve is at each of `MARKS`; several environments in step pass one by less than a step of all."""
+    found = {mark: [curve[step] for step in range(mark, mark + envs) if step in curve] for mark in MARKS}
+    return {str(mark): values[0] for mark, values in found.items() if values}
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -159,9 +154,7 @@ def table(results: list[dict[str, Any]]) -> str:
             theirs, verdict = "-", "-"
             if published is not None:
                 mean, std = published
-                theirs = f"{mean}" if std is None else f"{mean} ± {std}"
-                # Where no spread was published, ours stands in for it.
-                verdict = "yes" if np.mean(returns) >= mean - (spread if std is None else std) else "no"
+                theirs, verdict = f"{mean} ± {std}", "yes" if np.mean(returns) >= mean - std else "no"
             seeds = ", ".join(str(run["seed"]) for run in sorted(runs, key=lambda run: run["seed"]))
             ours = f"{np.mean(returns):.0f} ± {spread:.0f}"
             lines.append(f"| {algorithm} | {name} | {mark} | {seeds} | {ours} | {theirs} | {verdict} |")
@@ -177,6 +170,7 @@ def main() -> int:
     parser.add_argument("--env", nargs="+", default=["HalfCheetah-v5"], help="Gymnasium environments")
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds, each with every environment")
     parser.add_argument("--steps", type=int, default=100_000, help="environment steps of a run")
+    parser.add_argument("--envs", type=int, default=1, help="environments in step, of learners from their own steps")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     parser.add_argument("--out", nargs="+", type=Path, default=[Path("returns.jsonl")], help="output; several: --table")
     parser.add_argument("--table", action="store_true", help="print what the output files hold, run nothing")
@@ -194,7 +188,7 @@ def main() -> int:
                 continue
             prefix = "" if arguments.algorithm == "sac" else f"{arguments.algorithm}_"
             folder = out.with_suffix("") / f"{prefix}{name}_s{seed}_{arguments.steps}"
-            line = run_one(*wanted, arguments.threads, folder)
+            line = run_one(*wanted, arguments.envs, arguments.threads, folder)
             with open(out, "a") as file:
                 file.write(json.dumps(line) + "\n")
             shutil.rmtree(folder)

@@ -44,7 +44,8 @@ def compile_update(update: Update, example: Sequence[Any]) -> Update:
 
     # cpp_wrapper: the kernels are called from C++ too. With it everything is one file, and more compilers than one
     # would only stay behind as idle processes.
-    options: dict[str, Any] = {"cpp_wrapper": True, "compile_threads": 1}
+    # Convolutions stay in the layout that they are written in: in another, torch 2.13 compiles them to wrong strides.
+    options: dict[str, Any] = {"cpp_wrapper": True, "compile_threads": 1, "layout_optimization": False}
     compiled = torch.compile(update, fullgraph=True, dynamic=False, options=options)
     try:
         with tracing.patch(trace_autograd_ops=True), warnings.catch_warnings():

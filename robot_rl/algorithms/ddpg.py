@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from robot_rl.algorithms.actors import DeterministicActor
 from robot_rl.algorithms.adam import Adam
-from robot_rl.algorithms.learner import Batch
-from robot_rl.algorithms.network_learner import NetworkLearner
-from robot_rl.algorithms.networks import Critics, move_targets, without_gradients
+from robot_rl.algorithms.networks import Critics, move_targets
+from robot_rl.algorithms.replay_learner import ReplayLearner, Tensors
 from robot_rl.algorithms.sac import critic_loss
 from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
@@ -78,7 +77,7 @@ def actor_loss(q: Tensor) -> Tensor:
     return -q[0].mean()
 
 
-class DDPG(NetworkLearner):
+class DDPG(ReplayLearner):
     """The learner: networks, optimisers and one update; see `Learner` for the interface."""
 
     name = "ddpg"
@@ -103,7 +102,8 @@ class DDPG(NetworkLearner):
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
 
-        self._critic_parameters = list(self.critics.parameters())
+        self._source_parameters = [*self.actor.parameters(), *self.critics.parameters()]
+        self._target_parameters = [*self.target_actor.parameters(), *self.target_critics.parameters()]
         self._actor_adam = Adam(dict(self.actor.named_parameters()), settings.actor_learning_rate)
         self._critic_adam = Adam(dict(self.critics.named_parameters()), settings.critic_learning_rate)
 
@@ -120,44 +120,31 @@ class DDPG(NetworkLearner):
                 action = self.actor.explore(action, torch.randn(action.shape, generator=self._generator))
             return action.numpy()
 
-    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
-        """One step of Adam on the critics and, where it is due, on the actor and the targets."""
-        observation = self._normalized(batch.observation)  # (B, O)
-        next_observation = self._normalized(batch.next_observation)  # (B, O)
-        action = torch.from_numpy(batch.action)  # (B, A)
-        reward = torch.from_numpy(batch.reward)  # (B,)
-        terminated = torch.from_numpy(batch.terminated)  # (B,)
+    def _step(self, batch: Tensors, draws: Tensor | None, moves_actor: bool, metrics: bool) -> dict[str, Tensor]:
+        observation, action, reward, next_observation, terminated = batch
 
         with torch.no_grad():
-            next_action = self._target_action(next_observation)  # (B, A)
+            next_action = self._target_action(next_observation, draws)  # (B, A)
             next_q = self.target_critics(next_observation, next_action)  # (C, B)
             y = critic_target(reward, terminated, next_q, self.settings.discount)  # (B,)
         q = self.critics(observation, action)  # (C, B)
         loss_q = critic_loss(q, y)
         self._critic_adam.minimize(loss_q)
 
-        found = {}
-        if self._actor_due():
-            with without_gradients(self._critic_parameters):
-                new_q = self.critics(observation, self.actor(observation))  # (C, B)
+        if moves_actor:
+            new_q = self.critics.climbed(observation, self.actor(observation))  # (C, B)
             loss_pi = actor_loss(new_q)
             self._actor_adam.minimize(loss_pi)
-            for target, source in ((self.target_actor, self.actor), (self.target_critics, self.critics)):
-                move_targets(list(target.parameters()), list(source.parameters()), self.settings.tau)
-            if metrics:
-                found = {"actor_loss": loss_pi.item()}
+            move_targets(self._target_parameters, self._source_parameters, self.settings.tau)
 
         if not metrics:
             return {}
-        return found | {"critic_loss": loss_q.item(), "q": q.mean().item()}
+        found = {"critic_loss": loss_q.detach(), "q": q.detach().mean()}
+        return found | {"actor_loss": loss_pi.detach()} if moves_actor else found
 
-    def _target_action(self, next_observation: Tensor) -> Tensor:
+    def _target_action(self, next_observation: Tensor, draws: Tensor | None) -> Tensor:
         """a' = mu'(s'), (B, A)."""
         return self.target_actor(next_observation)
-
-    def _actor_due(self) -> bool:
-        """Whether this update moves the actor and the targets too."""
-        return True
 
     def _modules(self) -> dict[str, nn.Module]:
         return {

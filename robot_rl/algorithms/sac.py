@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +16,11 @@ from torch import Tensor, nn
 
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.batch_renorm import BatchRenormCritics
-from robot_rl.algorithms.compiled import Update, compile_update
 from robot_rl.algorithms.distributions import sample_with_log_prob
 from robot_rl.algorithms.ensemble import kept_units, lowest, random_subset
 from robot_rl.algorithms.learner import Batch
-from robot_rl.algorithms.network_learner import NetworkLearner, own_tensor
-from robot_rl.algorithms.networks import move_targets
+from robot_rl.algorithms.networks import Critics, move_targets
+from robot_rl.algorithms.replay_learner import ReplayLearner, Tensors
 from robot_rl.algorithms.resets import reset_network
 from robot_rl.algorithms.sac_networks import new_actor, new_critics
 from robot_rl.algorithms.sac_settings import SACSettings
@@ -77,11 +77,18 @@ def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float)
     return -log_alpha.exp() * (log_prob.detach().mean() + target_entropy)
 
 
-Draws = tuple[Tensor, Tensor | None, list[list[Tensor]] | None]
-"""Noise (2, B, A), the subset (M,) of the target, and what dropout keeps in three passes; None for what is off."""
+class Draws(NamedTuple):
+    """What an update leaves to chance."""
+
+    noise: Tensor
+    """Of the policy at s' and at s, (2, B, A)."""
+    subset: Tensor | None
+    """Of the critics, whose least is the target, (M,); None for all."""
+    kept: list[list[Tensor]] | None
+    """By what dropout multiplies hidden layers in three passes; None for no dropout."""
 
 
-class SAC(NetworkLearner):
+class SAC(ReplayLearner):
     """The learner: networks, optimisers and one update; see `Learner` for the interface."""
 
     name = "sac"
@@ -127,8 +134,6 @@ class SAC(NetworkLearner):
         self._actor_adam = Adam(weights[0], settings.actor_learning_rate, betas, weight_decay=decay)
         self._critic_adam = Adam(weights[1], settings.critic_learning_rate, betas, weight_decay=decay)
         self._temperature_adam = Adam({"log_alpha": self.log_alpha}, settings.temperature_learning_rate)
-        self._compiled: dict[bool, Update] = {}
-        self._compiled_for = 0
 
     @property
     def alpha(self) -> float:
@@ -149,23 +154,18 @@ class SAC(NetworkLearner):
 
         With `actor_delay` the actor and the temperature move in every so many updates only; their metrics come then.
         """
-        size = len(batch.reward)
-        inputs = (
-            self._normalized(batch.observation),  # (B, O)
-            own_tensor(batch.action),  # (B, A)
-            own_tensor(batch.reward),  # (B,)
-            self._normalized(batch.next_observation),  # (B, O)
-            own_tensor(batch.terminated),  # (B,)
-            self._draw(size),
-        )
-        moves_actor = (self._critic_adam.steps + 1) % self.settings.actor_delay == 0
-        if self._compiled and size == self._compiled_for:
-            found = self._compiled[moves_actor](*inputs, moves_actor, True)
-        else:
-            found = self._step(*inputs, moves_actor, metrics)
+        found = super().update(batch, metrics)
         if self.settings.reset_interval and self._critic_adam.steps % self.settings.reset_interval == 0:
             self.reset(self.settings.reset)
-        return {name: value.item() for name, value in found.items()} if metrics else {}
+        return found
+
+    @property
+    def actor_delay(self) -> int:
+        """See `ReplayLearner.actor_delay`."""
+        return self.settings.actor_delay
+
+    def _moves_actor(self) -> bool:
+        return (self._critic_adam.steps + 1) % self.settings.actor_delay == 0
 
     def reset(self, what: str = "all") -> None:
         """Draws new weights and forgets the moments of their optimisers: of `all`, of the `critics` or the `actor`."""
@@ -180,26 +180,7 @@ class SAC(NetworkLearner):
             self.log_alpha.detach().fill_(math.log(self.settings.initial_temperature))
             self._temperature_adam.restart()
 
-    def compile(self, batch_size: int) -> None:
-        """From now on computes updates from `batch_size` transitions as one compiled graph; changes nothing else.
-
-        Raises:
-            CannotCompile: with the reason; updates go on as before.
-        """
-        before = self.state()
-        rows, size = (batch_size, self.observation_size), (batch_size, self.action_size)
-        shapes = (rows, size, (batch_size,), rows, (batch_size,))
-        compiled = {}
-        try:
-            for moves_actor in (True, False) if self.settings.actor_delay > 1 else (True,):
-                example = [*map(torch.zeros, shapes), self._draw(batch_size), moves_actor, True]
-                compiled[moves_actor] = compile_update(self._step, example)
-            self._compiled, self._compiled_for = compiled, batch_size
-        finally:
-            self.load_state(before)
-
     def _draw(self, size: int) -> Draws:
-        """What an update from `size` transitions leaves to chance."""
         settings, generator = self.settings, self._generator
         noise = torch.randn(2, size, self.action_size, generator=generator)
         subset, kept = None, None
@@ -208,23 +189,13 @@ class SAC(NetworkLearner):
         if settings.critic_dropout > 0:
             shape = (settings.critics, size, settings.widths_of_critics)
             kept = kept_units(settings.critic_dropout, 3, *shape, generator)
-        return noise, subset, kept
+        return Draws(noise, subset, kept)
 
-    def _step(
-        self,
-        observation: Tensor,
-        action: Tensor,
-        reward: Tensor,
-        next_observation: Tensor,
-        terminated: Tensor,
-        draws: Draws,
-        moves_actor: bool,
-        metrics: bool,
-    ) -> dict[str, Tensor]:
-        """The update as a function of tensors, as it stands or compiled; the shapes are in `update`."""
+    def _step(self, batch: Tensors, draws: Draws, moves_actor: bool, metrics: bool) -> dict[str, Tensor]:
+        observation, action, reward, next_observation, terminated = batch
+        noise, subset, kept = draws
         half = torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16")
         alpha = self.log_alpha.detach().exp()  # ()
-        noise, subset, kept = draws
         dropout = [()] * 3 if kept is None else [(one,) for one in kept]
 
         with torch.no_grad(), half:
@@ -247,7 +218,8 @@ class SAC(NetworkLearner):
             with half:
                 mean, log_std = self.actor(observation)
                 new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
-                new_q = self.critics(observation, new_action, *dropout[2])  # (C, B)
+                climbed = self.critics.climbed if isinstance(self.critics, Critics) else self.critics
+                new_q = climbed(observation, new_action, *dropout[2])  # (C, B)
             if self.settings.actor_q == "mean":
                 new_q = new_q.mean(dim=0, keepdim=True)  # (1, B)
             loss_pi = actor_loss(log_prob, new_q, alpha)

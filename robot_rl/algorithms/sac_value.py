@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import sample_with_log_prob
-from robot_rl.algorithms.learner import Batch
-from robot_rl.algorithms.network_learner import NetworkLearner
-from robot_rl.algorithms.networks import Actor, Critics, Value, move_targets, without_gradients
+from robot_rl.algorithms.networks import Actor, Critics, Value, move_targets
+from robot_rl.algorithms.replay_learner import ReplayLearner, Tensors
 from robot_rl.algorithms.sac import critic_loss
 from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
@@ -107,7 +106,7 @@ def actor_loss(log_prob: Tensor, q: Tensor) -> Tensor:
     return (log_prob - q.amin(dim=0)).mean()
 
 
-class SACValue(NetworkLearner):
+class SACValue(ReplayLearner):
     """The learner: networks, optimisers and one update; see `Learner` for the interface."""
 
     name = "sac_value"
@@ -130,7 +129,6 @@ class SACValue(NetworkLearner):
         self.value = Value(observation_size, widths, generator)
         self.target_value = copy.deepcopy(self.value).requires_grad_(False)
 
-        self._critic_parameters = list(self.critics.parameters())
         self._actor_adam = Adam(dict(self.actor.named_parameters()), settings.actor_learning_rate)
         self._critic_adam = Adam(dict(self.critics.named_parameters()), settings.critic_learning_rate)
         self._value_adam = Adam(dict(self.value.named_parameters()), settings.value_learning_rate)
@@ -144,21 +142,17 @@ class SACValue(NetworkLearner):
                 u = u + log_std.exp() * torch.randn(u.shape, generator=self._generator)
             return torch.tanh(u).numpy()
 
-    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
-        """One step of Adam on value, critics and actor, then on the target value."""
+    def _draw(self, size: int) -> Tensor:
+        return torch.randn(size, self.action_size, generator=self._generator)
+
+    def _step(self, batch: Tensors, draws: Tensor, moves_actor: bool, metrics: bool) -> dict[str, Tensor]:
         settings = self.settings
-        observation = self._normalized(batch.observation)  # (B, O)
-        next_observation = self._normalized(batch.next_observation)  # (B, O)
-        action = torch.from_numpy(batch.action)  # (B, A)
-        reward = torch.from_numpy(batch.reward)  # (B,)
-        terminated = torch.from_numpy(batch.terminated)  # (B,)
-        noise = torch.randn(action.shape, generator=self._generator)  # (B, A)
+        observation, action, reward, next_observation, terminated = batch
 
         # One draw from the policy serves V and the actor; all losses are at the weights before this update.
         mean, log_std = self.actor(observation)
-        new_action, log_prob = sample_with_log_prob(mean, log_std, noise)  # (B, A), (B,)
-        with without_gradients(self._critic_parameters):
-            new_q = self.critics(observation, new_action)  # (C, B)
+        new_action, log_prob = sample_with_log_prob(mean, log_std, draws)  # (B, A), (B,)
+        new_q = self.critics.climbed(observation, new_action)  # (C, B)
         value = self.value(observation)  # (B,)
         loss_v = value_loss(value, new_q, log_prob)
         loss_pi = actor_loss(log_prob, new_q)
@@ -176,15 +170,16 @@ class SACValue(NetworkLearner):
 
         if not metrics:
             return {}
-        return {
-            "value_loss": loss_v.item(),
-            "critic_loss": loss_q.item(),
-            "actor_loss": loss_pi.item(),
-            "alpha": 1.0 / settings.reward_scale,
-            "entropy": -log_prob.mean().item(),
-            "q": q.mean().item() / settings.reward_scale,
-            "value": value.mean().item() / settings.reward_scale,
+        found = {
+            "value_loss": loss_v,
+            "critic_loss": loss_q,
+            "actor_loss": loss_pi,
+            "alpha": torch.tensor(1.0 / settings.reward_scale),
+            "entropy": -log_prob.mean(),
+            "q": q.mean() / settings.reward_scale,
+            "value": value.mean() / settings.reward_scale,
         }
+        return {name: value.detach() for name, value in found.items()}
 
     def _modules(self) -> dict[str, nn.Module]:
         return {

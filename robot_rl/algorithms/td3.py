@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robot_rl.algorithms.ddpg import DDPG, DDPGSettings
+from robot_rl.algorithms.learner import Batch
 from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
 
@@ -78,15 +79,28 @@ class TD3(DDPG):
     def _default_settings() -> TD3Settings:
         return TD3Settings()
 
-    def _target_action(self, next_observation: Tensor) -> Tensor:
+    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
+        """One step of Adam on the critics and, every `actor_delay` updates, on the actor and the targets."""
+        found = super().update(batch, metrics)
+        self._updates += 1
+        return found
+
+    @property
+    def actor_delay(self) -> int:
+        """See `ReplayLearner.actor_delay`."""
+        return self.settings.actor_delay
+
+    def _moves_actor(self) -> bool:
+        return (int(self._updates) + 1) % self.settings.actor_delay == 0
+
+    def _draw(self, size: int) -> Tensor:
+        return torch.randn(size, self.action_size, generator=self._generator)
+
+    def _target_action(self, next_observation: Tensor, draws: Tensor | None) -> Tensor:
+        assert draws is not None
         settings = self.settings
         action = self.target_actor(next_observation)
-        noise = torch.randn(action.shape, generator=self._generator)
-        return smoothed_action(action, noise, settings.target_noise, settings.target_noise_clip)
-
-    def _actor_due(self) -> bool:
-        self._updates += 1
-        return int(self._updates) % self.settings.actor_delay == 0
+        return smoothed_action(action, draws, settings.target_noise, settings.target_noise_clip)
 
     def _single_tensors(self) -> dict[str, Tensor]:
         return {"updates": self._updates}

@@ -76,7 +76,8 @@ class TrainerSettings:
     """Times that every environment is stepped by one version of the weights, in a pipeline and on Ray."""
     compile: str = "auto"
     """Whether the learner's update runs as compiled C++: always, never, or auto, where it can and the run is so long
-    that it pays for the minute that compiling takes, once per machine. Of learners with a compiled update: sac."""
+    that it pays for the minute that compiling takes, once per machine. Learners with a compiled update: sac, sac_value,
+    td3, ddpg."""
     episode_seconds: float | None = None
     """s, of a training episode on a robot; evaluation and, by default, training take the task's own limit. Short ones
     show the learner more of the starts."""

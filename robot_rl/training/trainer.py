@@ -125,8 +125,10 @@ class Trainer(TrainingLoop):
         always = self.settings.compile == "always"
         if not isinstance(self.learner, Compilable):
             if always:
-                name = type(self.learner).__name__
-                raise ConfigurationError(f"trainer: compile is always, but {name} has no compiled update; only sac has")
+                raise ConfigurationError(
+                    f"trainer: compile is always, but {type(self.learner).__name__} has no compiled update; sac, "
+                    "sac_value, td3 and ddpg have"
+                )
             return False
         print("compiling the update: about a minute the first time, seconds later", file=sys.stderr, flush=True)
         started = time.monotonic()

@@ -8,12 +8,26 @@ import torch
 
 from robot_rl.algorithms import compiled
 from robot_rl.algorithms.compiled import CannotCompile, compile_update
+from robot_rl.algorithms.network_learner import NetworkLearner
+from robot_rl.algorithms.parted_sac import PartedSAC
 from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.algorithms.sac_value import SACValue, SACValueSettings
+from robot_rl.algorithms.td3 import TD3, TD3Settings
+from robot_rl.observation_parts import ObservationParts
 
 SMALL = SACSettings(hidden_sizes=(16,))
 
 
-def states_of(learner: SAC) -> dict[str, torch.Tensor]:
+OTHERS = {
+    "td3": lambda seed: TD3(4, 2, TD3Settings(hidden_sizes=(16,)), seed),
+    "sac_value": lambda seed: SACValue(4, 2, SACValueSettings(hidden_sizes=(16,)), seed),
+    "critics that know more": lambda seed: PartedSAC(ObservationParts(3, None, 1), 2, SMALL, seed),
+    "a camera": lambda seed: PartedSAC(ObservationParts(3, (7, 7, 1), 0), 2, SMALL, seed),
+    "a camera, and critics that know more": lambda seed: PartedSAC(ObservationParts(3, (7, 7, 1), 2), 2, SMALL, seed),
+}
+
+
+def states_of(learner: NetworkLearner) -> dict[str, torch.Tensor]:
     return learner.state().tensors
 
 
@@ -49,6 +63,28 @@ def test_compiled_updates_are_those_of_the_learner_and_go_on_bit_for_bit_from_a_
     for learner in (plain, resumed):
         learner.update(random_batch(size=9))
     assert all(torch.equal(states_of(plain)[name], tensor) for name, tensor in states_of(resumed).items())
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.long
+@pytest.mark.parametrize("name", OTHERS)
+def test_compiled_updates_of_the_other_learners_are_theirs_and_can_be_resumed(name: str, random_batch):
+    plain, ours, resumed = (OTHERS[name](seed) for seed in (0, 0, 7))
+    ours.compile(batch_size=32)
+    batches = [random_batch(observations=plain.observation_size, seed=seed) for seed in range(8)]
+    for batch in batches[:4]:
+        expected = plain.update(batch, metrics=True)
+        assert ours.update(batch, metrics=True) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    for key, tensor in states_of(plain).items():
+        if tensor.is_floating_point() and "adam" not in key:
+            torch.testing.assert_close(states_of(ours)[key], tensor, rtol=1e-2, atol=2e-4, msg=key)
+
+    resumed.compile(batch_size=32)
+    resumed.load_state(ours.state())
+    for batch in batches[4:]:
+        ours.update(batch)
+        resumed.update(batch)
+    assert all(torch.equal(states_of(ours)[key], tensor) for key, tensor in states_of(resumed).items())
 
 
 def test_without_a_compiler_the_reason_is_said_and_updates_go_on(monkeypatch, tmp_path: Path, random_batch):

@@ -40,6 +40,21 @@ def test_stacked_critics_equal_separate_networks(layer_norm: bool):
         torch.testing.assert_close(q[index], alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_critics_that_an_actor_climbs_have_the_same_values_and_the_same_slope_by_the_action(layer_norm: bool):
+    generator = torch.Generator().manual_seed(0)
+    critics = Critics(2, 5, 3, (16, 16), layer_norm, generator)
+    observation, action = torch.randn(32, 5, generator=generator), torch.rand(32, 3, generator=generator)
+    kept = [torch.rand(2, 32, 16, generator=generator) for _ in range(2)]
+    found = []
+    for values in (critics, critics.climbed):
+        leaf = action.clone().requires_grad_()
+        q = values(observation, leaf, kept)
+        found.append((q.detach(), *torch.autograd.grad(q.square().sum(), leaf)))
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
 def test_the_two_critics_start_different():
     critics = Critics(2, 5, 3, (16,), False, generator())
     q = critics(torch.zeros(1, 5), torch.zeros(1, 3))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from robot_rl.algorithms.compiled import CannotCompile
-from robot_rl.algorithms.ddpg import DDPG, DDPGSettings
 from robot_rl.algorithms.sac import SAC, SACSettings
+from robot_rl.algorithms.soft_q import SoftQ, SoftQSettings
 from robot_rl.errors import ConfigurationError
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings, train
@@ -68,8 +68,8 @@ def test_a_run_that_cannot_be_compiled_says_why_and_trains(small, capsys):
 def test_always_is_refused_where_it_cannot_be(small):
     with pytest.raises(ConfigurationError, match=r"compile is always.*there is no compiler"):
         train(small.PointMass(), Recording("there is no compiler"), settings(compile="always"))
-    with pytest.raises(ConfigurationError, match="DDPG has no compiled update"):
-        train(small.PointMass(), DDPG(2, 1, DDPGSettings(hidden_sizes=(4,))), settings(compile="always"))
+    with pytest.raises(ConfigurationError, match="SoftQ has no compiled update"):
+        train(small.PointMass(), SoftQ(2, 1, SoftQSettings(hidden_sizes=(4,))), settings(compile="always"))
     with pytest.raises(ConfigurationError, match="compile must be auto, always or never"):
         settings(compile="on")
 
