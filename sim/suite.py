@@ -51,12 +51,18 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
 
     Attributes:
         suite_env: the suite's own environment.
+        repeat: of its control steps, in one of ours.
     """
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(
-        self, name: str, pixels: tuple[int, int] | None = None, camera: int = 0, render_mode: str | None = None
+        self,
+        name: str,
+        pixels: tuple[int, int] | None = None,
+        camera: int = 0,
+        render_mode: str | None = None,
+        repeat: int = 1,
     ) -> None:
         """Loads the task.
 
@@ -65,18 +71,21 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
             pixels: height and width of the picture that is observed instead, (height, width, 3) uint8.
             camera: of the pictures, observed or rendered.
             render_mode: `rgb_array` or None.
+            repeat: control steps of the suite for which an action is held; their rewards are summed.
 
         Raises:
             UnknownName: no such task; lists those that exist.
         """
         if name not in names():
             raise UnknownName.of("task of the dm_control suite", name, names())
+        if repeat < 1:
+            raise ConfigurationError(f"repeat: expected a whole number of at least 1, got {repeat}")
         if pixels is not None and (len(pixels) != 2 or min(pixels) < 1):
             raise ConfigurationError(f"pixels: expected height and width, got {pixels}")
         if render_mode not in (None, "rgb_array"):
             raise ConfigurationError(f"unknown render_mode {render_mode!r}; allowed: rgb_array, None")
         domain, task = name.split("-", 1)
-        self.name, self.render_mode = name, render_mode
+        self.name, self.render_mode, self.repeat = name, render_mode, repeat
         # The suite draws everything from here, so that seeding it seeds all that happens; models too are drawn at
         # random by some domains, and are the same in every environment.
         self._random = np.random.RandomState(0)
@@ -107,7 +116,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
     @property
     def control_dt(self) -> float:
         """s of a step."""
-        return float(self.suite_env.control_timestep())
+        return self.repeat * float(self.suite_env.control_timestep())
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begins an episode; everything random in it and in those after it follows from `seed`."""
@@ -118,7 +127,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
         return self._observed(self.suite_env.reset().observation), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """One control step.
+        """One control step of the policy, so `repeat` of the suite, or fewer where the episode ends.
 
         Args:
             action: within `action_space`.
@@ -131,8 +140,13 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         if action.shape != self._shape:
             raise self._unusable(action)
+        reward = 0.0
         try:
-            moment = self.suite_env.step(action)
+            for _ in range(self.repeat):
+                moment = self.suite_env.step(action)
+                reward += moment.reward
+                if moment.last():
+                    break
         except PhysicsError as error:
             # The simulation refuses numbers that are not finite itself; to look for them first would cost every step.
             self._running = False
@@ -142,7 +156,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
         over = moment.last()
         self._running = not over
         terminated = over and moment.discount == 0.0
-        return self._observed(moment.observation), float(moment.reward), terminated, over and not terminated, {}
+        return self._observed(moment.observation), float(reward), terminated, over and not terminated, {}
 
     def _unusable(self, action: Array) -> InvalidInput:
         return InvalidInput(f"action of {self.name}: expected {self._shape[0]} finite numbers, got {action}")

@@ -33,6 +33,7 @@ from robot_rl.make import (
     BACKENDS,
     PARTED,
     SIMULATORS,
+    SuiteSettings,
     algorithm_of,
     is_suite_task,
     load_randomization,
@@ -152,9 +153,13 @@ class TrainingConfig:
         """The learner, new."""
         chosen = (self.algorithm_settings, self.seed)
         if self.robot is None:
-            return make_learner(self.algorithm, make_suite_env(self.task), *chosen)
+            return make_learner(self.algorithm, self.make_suite_env(), *chosen)
         task = self.make_task()
         return make_learner(self.algorithm, task, *chosen, self.make_privileged(task), self.encoder)
+
+    def make_suite_env(self, render_mode: str | None = None) -> Any:
+        """The environment of a task that brings its own body."""
+        return make_suite_env(self.task, render_mode=render_mode, **self.task_settings)
 
     def make_privileged(self, task: Task) -> Privileged | None:
         """What the critics get beside what the policy observes; None for nothing."""
@@ -341,8 +346,7 @@ def _resolve_suite(name: str, settings: Mapping[str, Any], values: Mapping[str, 
     """The same for a task that brings its own body."""
     if name not in suite_tasks():
         raise UnknownName.of("task", name, suite_tasks())
-    if settings:
-        raise ConfigurationError(f"{where}.task: task {name!r} has no settings, got: {', '.join(settings)}")
+    chosen = asdict(from_mapping(SuiteSettings, settings, f"{where}.task"))
     if values.get("robot") is not None:
         raise ConfigurationError(f"{where}.robot: {name} brings its own body; leave the robot out")
     if values.get("on", SIMULATORS[0]) != SIMULATORS[0]:
@@ -355,7 +359,7 @@ def _resolve_suite(name: str, settings: Mapping[str, Any], values: Mapping[str, 
         raise ConfigurationError(f"{where}.robots: {name} is trained one at a time, got {learning['robots']}")
     if learning["trainer"]["episode_seconds"] is not None:
         raise ConfigurationError(f"{where}.trainer.episode_seconds: {name} has a time limit of its own")
-    return TrainingConfig(robot=None, task=name, task_settings={}, robot_digest=None, **learning)
+    return TrainingConfig(robot=None, task=name, task_settings=chosen, robot_digest=None, **learning)
 
 
 def _learning(values: Mapping[str, Any], where: str) -> dict[str, Any]:

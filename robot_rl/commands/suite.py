@@ -12,7 +12,7 @@ from robot_rl.commands.exporting import find_checkpoint
 from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.errors import ConfigurationError
 from robot_rl.evaluation import FIRST_SEED
-from robot_rl.make import make_suite_env, make_video, missing_package
+from robot_rl.make import make_video, missing_package
 
 ROBOTS_ONLY = ("robot", "sim", "seconds", "goal", "weights")
 """Flags of `robot-rl evaluate` that mean nothing without a robot."""
@@ -54,7 +54,7 @@ def evaluate_checkpoint(
     learner = config.make_learner()
     learner.load_state(load_checkpoint(find_checkpoint(folder, None)).part("learner"))
     say(f"{relative(folder)}: {episodes} episodes of {config.task}")
-    env = make_suite_env(config.task, render_mode="rgb_array" if video else None)
+    env = config.make_suite_env("rgb_array" if video else None)
     returns, ended = [], 0
     try:
         for index in range(episodes):

@@ -20,7 +20,7 @@ from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.commands.real_time import train_robot
 from robot_rl.evaluation import evaluate
-from robot_rl.make import make_env, make_suite_env
+from robot_rl.make import make_env
 from robot_rl.settings import from_mapping
 from robot_rl.training.checkpoint import latest_checkpoint
 from robot_rl.training.collector import Environment
@@ -126,12 +126,12 @@ def train_only(run: Run, config: TrainingConfig, settings: TrainerSettings, yes:
 
 def _training_env(config: TrainingConfig) -> Environment:
     """What is trained in; a function of a module, since the processes of workers are given it."""
-    return make_suite_env(config.task) if config.robot is None else config.make_env(config.make_task())
+    return config.make_suite_env() if config.robot is None else config.make_env(config.make_task())
 
 
 def _evaluation_env(config: TrainingConfig) -> Any:
     if config.robot is None:
-        return make_suite_env(config.task)
+        return config.make_suite_env()
     return make_env(config.spec(), config.make_task(), backend=config.engine)
 
 

@@ -9,6 +9,7 @@ from robot_rl.make.bags import (
 )
 from robot_rl.make.environments import (
     SUITE,
+    SuiteSettings,
     is_suite_task,
     make_env,
     make_privileged,
@@ -62,6 +63,7 @@ __all__ = [
     "PARTED",
     "SIMULATORS",
     "SUITE",
+    "SuiteSettings",
     "algorithm_of",
     "bag_joint_logs",
     "bag_motion_logs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from robot_rl.observation_settings import ObservationSettings
 from robot_rl.privileged import Privileged
 from robot_rl.robot import BatchRobot, Robot
 from robot_rl.ros_spec import RosSettings
-from robot_rl.settings import from_mapping
+from robot_rl.settings import check, from_mapping
 from robot_rl.spec import RobotSpec
 from robot_rl.task import Task
 from robot_rl.tasks import TASKS
@@ -29,6 +30,18 @@ SUITE = "dm_control/"
 """What names of tasks of the dm_control suite begin with."""
 
 
+@dataclass(frozen=True)
+class SuiteSettings:
+    """Settings of the tasks of the dm_control suite."""
+
+    repeat: int = 1
+    """Control steps of the suite for which an action is held; 2 in most published results, which count them all."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot work, by name."""
+        check(self, "task of the suite", repeat=(self.repeat >= 1, "at least 1"))
+
+
 def task_class(name: str) -> type[Task]:
     """The class of a task; raises UnknownName with those that exist."""
     if name not in TASKS:
@@ -39,7 +52,7 @@ def task_class(name: str) -> type[Task]:
 def task_settings_class(name: str) -> type | None:
     """The settings class of a task, or None where it has none."""
     if is_suite_task(name):
-        return None
+        return SuiteSettings
     hint = typing.get_type_hints(task_class(name).__init__).get("settings")
     kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
     return kinds[0] if kinds and kinds[0] is not None else None
@@ -174,7 +187,11 @@ def suite_tasks() -> list[str]:
 
 
 def make_suite_env(
-    name: str, pixels: tuple[int, int] | None = None, camera: int = 0, render_mode: str | None = None
+    name: str,
+    pixels: tuple[int, int] | None = None,
+    camera: int = 0,
+    render_mode: str | None = None,
+    repeat: int = 1,
 ) -> SuiteEnv:
     """A task of the dm_control suite as a Gymnasium environment: `make_suite_env("dm_control/quadruped-walk")`.
 
@@ -183,13 +200,14 @@ def make_suite_env(
         pixels: height and width of a picture to observe instead of numbers.
         camera: of the pictures.
         render_mode: `rgb_array` for frames from `render()`.
+        repeat: control steps of the suite for which an action is held.
 
     Raises:
         UnknownName: no such task; lists those that exist.
         ConfigurationError: the suite is not installed.
     """
     suite = _suite()
-    return suite.SuiteEnv(name.removeprefix(SUITE), pixels, camera, render_mode)
+    return suite.SuiteEnv(name.removeprefix(SUITE), pixels, camera, render_mode, repeat)
 
 
 def _suite() -> Any:

@@ -588,7 +588,7 @@ def test_a_run_in_another_engine_stays_in_it(tmp_path, capsys):
 
 def test_a_task_with_its_own_body_is_trained_evaluated_and_resumed(suite_run, capsys):
     config = json.loads((suite_run / "config.json").read_text())
-    assert config["task"] == {"name": "dm_control/cartpole-balance"}
+    assert config["task"] == {"name": "dm_control/cartpole-balance", "repeat": 1}
     assert "robot" not in config
     assert not (suite_run / "policy.onnx").exists()
     found = printed_json(capsys, "evaluate", suite_run, "--episodes", 1)

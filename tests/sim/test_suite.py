@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from robot_rl.errors import InvalidInput, UnknownName
+from robot_rl.errors import ConfigurationError, InvalidInput, UnknownName
 from robot_rl.make import make_suite_env, suite_tasks
 
 suite = pytest.importorskip("dm_control.suite", reason="dm_control is not installed (extra 'suite')")
@@ -43,6 +43,25 @@ def test_every_task_of_the_suite_has_a_name():
 @pytest.mark.parametrize("name", ["quadruped-walk", "cartpole-swingup", "lqr-lqr_2_1"])
 def test_it_is_a_gymnasium_environment(name, make):
     check_env(make(name), skip_render_check=True)
+
+
+def test_a_repeated_action_is_the_suites_own_steps_summed(make):
+    once, twice = make("cartpole-swingup"), make("cartpole-swingup", repeat=2)
+    assert twice.control_dt == pytest.approx(2 * once.control_dt)
+    for env in (once, twice):
+        env.reset(seed=3)
+    rng, steps, truncated = np.random.default_rng(0), 0, False
+    while not truncated:
+        action = rng.uniform(-1, 1, 1).astype(np.float32)
+        first, second = (once.step(action) for _ in range(2))
+        observation, reward, _, truncated, _ = twice.step(action)
+        np.testing.assert_array_equal(observation, second[0])
+        assert reward == pytest.approx(first[1] + second[1])
+        steps += 1
+    assert second[3]
+    assert steps == 500
+    with pytest.raises(ConfigurationError, match="at least 1, got 0"):
+        make_suite_env("dm_control/cartpole-swingup", repeat=0)
 
 
 def test_it_does_what_the_suite_does(make):
