@@ -17,7 +17,7 @@ import numpy as np
 
 from robot_rl.make import make_env, make_task, make_vector_env
 from robot_rl.robot import Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from sim.camera import Eye
 from sim.mujoco_robot import MujocoRobot
 

@@ -33,7 +33,7 @@ def random_policy(folder: Path, skills: int, steps: int) -> Path:
     from policies.composed_q import ComposedQ
     from policies.skills import Skill
     from robot_rl.algorithms.sac import SAC
-    from robot_rl.spec import load_robot
+    from robot_rl.spec_file import load_robot
     from robot_rl.tasks.walk import Walk
     from robot_rl.training.normalizer import Normalizer
 

@@ -40,7 +40,7 @@ from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import Act, evaluate
 from robot_rl.make import make_env
 from robot_rl.settings import from_mapping
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.replay import Replay

@@ -31,7 +31,8 @@ from hardware.finding import Finding  # noqa: E402
 from hardware.session import RosSession  # noqa: E402
 from hardware.simulator_client import SimulatorClient  # noqa: E402
 from robot_rl.robot import Start  # noqa: E402
-from robot_rl.spec import RobotSpec, load_robot  # noqa: E402
+from robot_rl.spec import RobotSpec  # noqa: E402
+from robot_rl.spec_file import load_robot  # noqa: E402
 
 KINDS = ("healthy", "swap", "swap, one way", "flip", "flip, one way", "degrees", "missing", "half rate", "delay")
 HEALTHY = {

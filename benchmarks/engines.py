@@ -34,7 +34,8 @@ from robot_rl.commands.policy_files import shipped_policies  # noqa: E402
 from robot_rl.evaluation import evaluate  # noqa: E402
 from robot_rl.make import SIMULATORS, make_env, make_robot  # noqa: E402
 from robot_rl.robot import JointCommand, Start  # noqa: E402
-from robot_rl.spec import RobotSpec, builtin_robots, load_robot  # noqa: E402
+from robot_rl.spec import RobotSpec  # noqa: E402
+from robot_rl.spec_file import builtin_robots, load_robot  # noqa: E402
 from sim.mujoco_model import held_model  # noqa: E402
 from sim.pybullet_world import PyBulletWorld  # noqa: E402
 

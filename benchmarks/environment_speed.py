@@ -32,7 +32,7 @@ import numpy as np
 
 from robot_rl.env import RobotEnv, RobotVectorEnv
 from robot_rl.robot import JointCommand
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.tasks import TASKS
 from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_robot import MujocoRobot

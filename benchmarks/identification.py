@@ -29,7 +29,8 @@ import yaml
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.make import IdentifiedRobot, excitation, excited_robot, identify_robot
 from robot_rl.motion_recording import record_motion
-from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import builtin_robots, load_robot
 from sim.mujoco_model import compile_model, held_spec
 
 Ranges = Mapping[str, tuple[float, float]]

@@ -41,7 +41,7 @@ from robot_rl.commands.training import start, train_run  # noqa: E402
 from robot_rl.errors import CheckFailed  # noqa: E402
 from robot_rl.evaluation import evaluate  # noqa: E402
 from robot_rl.make import ALGORITHMS  # noqa: E402
-from robot_rl.spec import BUILTIN  # noqa: E402
+from robot_rl.spec_file import BUILTIN  # noqa: E402
 
 PATIENCE = 60.0
 """s that anything may take on a busy machine."""

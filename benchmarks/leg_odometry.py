@@ -29,7 +29,8 @@ from robot_rl.commands.evaluate import policy_task  # noqa: E402
 from robot_rl.leg_odometry import LegOdometry  # noqa: E402
 from robot_rl.make import make_env, make_robot  # noqa: E402
 from robot_rl.robot import JointCommand, Robot, RobotState, Start  # noqa: E402
-from robot_rl.spec import RobotSpec, load_robot  # noqa: E402
+from robot_rl.spec import RobotSpec  # noqa: E402
+from robot_rl.spec_file import load_robot  # noqa: E402
 
 TARGET = 0.08
 """m/s, RMS of the length of the velocity's error."""

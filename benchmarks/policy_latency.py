@@ -40,7 +40,7 @@ def random_policy(folder: Path) -> Path:
     """Exports a go2 walking network with random weights; needs torch and onnx."""
     from policies.export import export_policy
     from robot_rl.algorithms.sac import SAC
-    from robot_rl.spec import load_robot
+    from robot_rl.spec_file import load_robot
     from robot_rl.tasks.walk import Walk
     from robot_rl.training.normalizer import Normalizer
 

@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 
 from robot_rl.robot import JointCommand, Start
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from sim.mujoco_robot import MujocoRobot
 from sim.randomization import load_randomization, presets
 from sim.term import Bound

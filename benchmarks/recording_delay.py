@@ -17,7 +17,7 @@ import numpy as np
 
 from hardware.recorder import Recorder
 from hardware.recorder_process import RecorderProcess
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.timing import Rate
 
 ROUNDS = 4

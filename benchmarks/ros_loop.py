@@ -40,7 +40,7 @@ from policies.runtime import OnnxPolicy  # noqa: E402
 from robot_rl.commands.evaluate import policy_task  # noqa: E402
 from robot_rl.make import make_env  # noqa: E402
 from robot_rl.robot import JointCommand, Start  # noqa: E402
-from robot_rl.spec import BUILTIN, load_robot  # noqa: E402
+from robot_rl.spec_file import BUILTIN, load_robot  # noqa: E402
 from robot_rl.timing import Rate, TimingLog  # noqa: E402
 
 POLICY = ROOT / "policies" / "trained" / "go2-walk.onnx"

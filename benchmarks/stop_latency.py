@@ -41,7 +41,8 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from hardware.robot_side import KEPT  # noqa: E402
 from hardware.session import RosSession  # noqa: E402
-from robot_rl.spec import BUILTIN, RobotSpec, load_robot  # noqa: E402
+from robot_rl.spec import RobotSpec  # noqa: E402
+from robot_rl.spec_file import BUILTIN, load_robot  # noqa: E402
 
 POLICY = ROOT / "policies" / "trained" / "go2-walk.onnx"
 _PATIENCE = 60.0

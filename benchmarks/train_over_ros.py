@@ -32,7 +32,7 @@ from robot_rl.commands.real_time import TIMING
 from robot_rl.commands.training import start, train_only
 from robot_rl.evaluation import evaluate
 from robot_rl.settings import from_mapping
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings

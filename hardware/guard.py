@@ -32,7 +32,8 @@ from hardware.robot_side import KEPT, TOPIC, motors_status
 from hardware.session import RosSession
 from robot_rl.errors import ConfigurationError, InvalidInput, RobotRLError
 from robot_rl.safety import SafetySupervisor
-from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import load_robot
 from robot_rl.timing import Rate
 
 Array = NDArray[np.floating]

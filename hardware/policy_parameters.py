@@ -19,7 +19,8 @@ from hardware.policy_loop import LoopSettings, PolicyLoop
 from policies.composed_runtime import WEIGHT_RATE, AnyPolicy, load_policy
 from policies.seeing_runtime import SeeingPolicy
 from robot_rl.errors import ConfigurationError, PolicyError, RobotRLError
-from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import load_robot
 
 PARAMETERS: Mapping[str, tuple[Any, str]] = {
     "policy": ("", "policy file; set while active, another one takes over between two ticks"),

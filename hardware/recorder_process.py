@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, RobotRLError
-from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import load_robot
 
 Array = NDArray[Any]
 

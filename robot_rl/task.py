@@ -17,7 +17,8 @@ from robot_rl.observation import ObservationLayout, build_layout, quantity_of
 from robot_rl.observation_parts import ObservationParts
 from robot_rl.observation_settings import ObservationSettings
 from robot_rl.robot import RobotState, Start
-from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.stepping import Stepping
 
 Array = NDArray[Any]

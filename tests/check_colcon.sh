@@ -44,7 +44,7 @@ from pathlib import Path
 
 import hardware, policies, robot_rl, sim
 from robot_rl.commands.launching import LAUNCHES, programs
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 
 workspace, share = map(Path, sys.argv[1:])
 for package in (hardware, policies, robot_rl, sim):

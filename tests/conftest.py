@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from robot_rl.spec import BUILTIN, RobotSpec, load_robot, parse_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import BUILTIN, load_robot, parse_robot
 
 # Networks this small are slower on several threads, and far slower where other processes want the cores too, since
 # threads that wait for each other keep a core busy. It counts for this process, before it loads torch, and for those

@@ -26,6 +26,7 @@ CORE = (
     "safety",
     "settings",
     "spec",
+    "spec_file",
     "task",
     "tasks",
 )

@@ -14,7 +14,7 @@ import yaml
 
 from robot_rl.commands.launching import LAUNCHES, programs, robot_with_safety
 from robot_rl.errors import ConfigurationError
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))

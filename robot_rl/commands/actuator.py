@@ -10,7 +10,8 @@ from robot_rl.commands.output import print_json, relative, say
 from robot_rl.errors import ConfigurationError
 from robot_rl.joint_log import JointLog, read_joint_log
 from robot_rl.make import bag_joint_logs, missing_package, open_bag
-from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.training.files import replace_file
 
 

@@ -50,7 +50,8 @@ from robot_rl.make import (
 from robot_rl.observation_settings import ObservationSettings
 from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
-from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.task import Task
 
 if TYPE_CHECKING:

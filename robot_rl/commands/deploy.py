@@ -17,7 +17,7 @@ from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import find_policy
 from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.make import make_deployment
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 Deployment = Any
 """`hardware.deployment.Deployment`; a command knows it by `make` alone."""

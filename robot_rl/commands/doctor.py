@@ -10,7 +10,7 @@ from robot_rl.commands.asking import ask, check_can_ask
 from robot_rl.commands.flags import Parser, add_json, positive_number
 from robot_rl.commands.output import print_json, say
 from robot_rl.make import make_doctor
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 CHECK_FAILED = 4
 

@@ -19,7 +19,8 @@ from robot_rl.env import RobotEnv
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
 from robot_rl.make import SIMULATORS, load_randomization, make_env, make_task
-from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.task import Task
 
 

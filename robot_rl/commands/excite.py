@@ -16,7 +16,7 @@ from robot_rl.make import excitation, excited_robot
 from robot_rl.motion_log import BASES
 from robot_rl.motion_recording import record_motion
 from robot_rl.ros_spec import RosSettings
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.training.files import replace_file
 
 

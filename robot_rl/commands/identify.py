@@ -13,7 +13,8 @@ from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.errors import CheckFailed, ConfigurationError
 from robot_rl.make import bag_motion_logs, identify_robot, open_bag
 from robot_rl.motion_log import BASES, MotionLog, read_motion_log
-from robot_rl.spec import RobotSpec, builtin_robots, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.training.files import replace_file, to_json
 
 _SLACK = 1.02

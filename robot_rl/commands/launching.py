@@ -14,7 +14,7 @@ from typing import Any
 
 from robot_rl.commands.policy_files import find_policy
 from robot_rl.errors import ConfigurationError
-from robot_rl.spec import BUILTIN, builtin_robots, load_robot, parse_robot
+from robot_rl.spec_file import BUILTIN, builtin_robots, load_robot, parse_robot
 from robot_rl.tasks import TASKS
 
 Values = Mapping[str, str]

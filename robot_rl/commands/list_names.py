@@ -10,7 +10,7 @@ from robot_rl.commands.output import print_json, table
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import PolicyError
 from robot_rl.make import ALGORITHMS, SUITE
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.tasks import TASKS
 
 

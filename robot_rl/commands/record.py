@@ -10,7 +10,7 @@ from pathlib import Path
 from robot_rl.commands.flags import Parser, positive_number
 from robot_rl.commands.output import relative, say
 from robot_rl.make import make_recording
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -31,7 +31,7 @@ from robot_rl.make import (
 )
 from robot_rl.observation_settings import ObservationSettings
 from robot_rl.ros_spec import RosSettings
-from robot_rl.spec import builtin_robots
+from robot_rl.spec_file import builtin_robots
 from robot_rl.tasks import TASKS
 
 TRAINER_FLAGS_ELSEWHERE = ("total_steps", "seed")

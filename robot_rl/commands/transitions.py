@@ -14,7 +14,7 @@ from robot_rl.commands.flags import Parser, add_json
 from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import bag_transitions, make_task, open_bag, task_class
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.training.files import replace_file
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from robot_rl.commands.flags import Parser, positive_number, whole_number
 from robot_rl.commands.output import say
 from robot_rl.make import make_twin
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 
 def run(arguments: Sequence[str]) -> int:

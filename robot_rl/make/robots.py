@@ -10,7 +10,8 @@ from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.make.packages import missing_for_pybullet, missing_package
 from robot_rl.robot import BatchRobot, Robot
 from robot_rl.ros_spec import RosSettings
-from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import load_robot
 
 if TYPE_CHECKING:
     from sim.randomization import Randomization

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from robot_rl.spec import BUILTIN, load_robot
+from robot_rl.spec_file import BUILTIN, load_robot
 
 if TYPE_CHECKING:
     from hardware.ros_robot import RosRobot

@@ -15,7 +15,7 @@ from std_msgs.msg import Float64MultiArray
 
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.make import make_deployment
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 POLICY = str(shipped_policies()["go2-walk"])
 HOME = load_robot("go2").home

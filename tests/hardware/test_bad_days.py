@@ -24,7 +24,7 @@ from hardware.deployment import Deployment
 from hardware.session import RosSession
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.make import make_deployment
-from robot_rl.spec import BUILTIN
+from robot_rl.spec_file import BUILTIN
 
 POLICY = str(shipped_policies()["go2-walk"])
 STATE_TIMEOUT, COMMAND_TIMEOUT = 2.0, 1.0

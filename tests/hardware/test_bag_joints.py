@@ -9,7 +9,7 @@ from hardware.bag import Bag
 from hardware.bag_joints import joint_logs
 from hardware.recorder import Recorder
 from robot_rl.errors import ConfigurationError
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 BEGIN = 1_700_000_000_000_000_000
 KIND = "sensor_msgs/msg/JointState"

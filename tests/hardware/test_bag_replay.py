@@ -23,7 +23,7 @@ from hardware.topic_tap import TopicTap
 from robot_rl.cli import main
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import make_env, make_task
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.task import Task
 from robot_rl.tasks.walk import Walk
 

@@ -11,7 +11,7 @@ from hardware.recorder import Recorder
 from robot_rl.cli import main
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import load_randomization, make_env
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.timing import read_timing
 
 BEGIN = 1_700_000_000_000_000_000

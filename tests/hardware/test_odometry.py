@@ -7,7 +7,7 @@ import numpy as np
 from hardware.ros_robot import RosRobot, RosSettings
 from robot_rl.make import make_robot
 from robot_rl.robot import JointCommand, Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 GO2 = load_robot("go2")
 

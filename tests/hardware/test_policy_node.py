@@ -25,7 +25,7 @@ from robot_rl.commands.evaluate import policy_task
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import InvalidInput, PolicyError, RobotFault
 from robot_rl.make import make_deployment
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 POLICY = str(shipped_policies()["go2-walk"])
 DEPLOY = ("-m", "robot_rl.cli", "deploy", POLICY, "--robot", "go2", "--lock-step", "--settle-time", "0.1")

@@ -18,7 +18,7 @@ import yaml
 
 from robot_rl.cli import main
 from robot_rl.errors import ConfigurationError
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 mcap_reader = pytest.importorskip("mcap.reader", reason="mcap is not installed (extra 'dev')")
 mcap_ros2 = pytest.importorskip("mcap_ros2.decoder", reason="mcap-ros2-support is not installed (extra 'dev')")
@@ -185,7 +185,7 @@ EPISODES = """
 import sys, time
 import numpy as np
 from hardware.recorder import Recorder
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 spec = load_robot("dclaw")
 recorder = Recorder(sys.argv[1], spec)
 def episode(ticks):

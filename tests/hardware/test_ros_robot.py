@@ -13,7 +13,7 @@ import pytest
 from hardware.ros_robot import RosRobot, RosSettings
 from robot_rl.errors import RobotFault, RobotTimeout
 from robot_rl.robot import JointCommand, Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 LOCK_STEP = RosSettings(lock_step=True)
 

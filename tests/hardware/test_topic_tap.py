@@ -16,7 +16,7 @@ from hardware.recorder import Recorder
 from hardware.sensor_topics import sources
 from hardware.session import RosSession
 from hardware.topic_tap import TopicTap
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 GO2 = load_robot("go2")
 

@@ -15,7 +15,8 @@ from policies.export import export_policy
 from policies.skills import Skill
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.algorithms.soft_q import SoftQ, SoftQSettings
-from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import load_robot
 from robot_rl.task import RewardTerm, Task
 from robot_rl.training.normalizer import Normalizer
 

@@ -13,7 +13,7 @@ from policies.skills import Skill
 from robot_rl.algorithms.soft_q import SoftQ, SoftQSettings
 from robot_rl.algorithms.tabular.composition import conjunction
 from robot_rl.errors import ConfigurationError, InvalidInput, UnknownName
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.training.normalizer import Normalizer
 
 WEIGHTS = ([0.2, 0.5, 0.3], [0.0, 0.9, 0.1], [1.0, 0.0, 0.0])

@@ -12,7 +12,7 @@ from policies.contract import Contract, read_contract, unseal
 from policies.description import describe
 from policies.export import export_policy
 from robot_rl.errors import PolicyError
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.training.normalizer import Normalizer
 
 

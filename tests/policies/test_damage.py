@@ -16,7 +16,7 @@ from policies.onnx_bytes import split_metadata, with_metadata
 from policies.runtime import OnnxPolicy
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.observation import build_layout
-from robot_rl.spec import load_robot, parse_robot
+from robot_rl.spec_file import load_robot, parse_robot
 
 
 def refusal(content, tmp_path, **fits):
@@ -159,7 +159,7 @@ def test_a_graph_that_onnx_runtime_cannot_load_is_refused_in_one_line(content, t
 def changed_go2(change):
     import yaml
 
-    from robot_rl.spec import BUILTIN
+    from robot_rl.spec_file import BUILTIN
 
     values = yaml.safe_load((BUILTIN / "go2.yaml").read_text())
     return parse_robot(change(values) or values, folder=BUILTIN)

@@ -18,7 +18,7 @@ from policies.export import TorchPolicy, check_parity, export_policy
 from policies.runtime import OnnxPolicy
 from robot_rl.algorithms.sac import SAC
 from robot_rl.errors import CheckFailed, ConfigurationError, StorageError
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.tasks.stand import Stand
 from robot_rl.tasks.turn_valve import TurnValve
 from robot_rl.training import files

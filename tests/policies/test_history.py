@@ -12,7 +12,7 @@ from robot_rl.commands.evaluate import policy_task
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import PolicyError
 from robot_rl.make import load_randomization, make_env, make_task
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 STACK = {"history": 5, "history_of": ["joint_position", "joint_velocity", "previous_action"]}
 

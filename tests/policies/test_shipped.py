@@ -10,7 +10,7 @@ from policies.runtime import OnnxPolicy
 from robot_rl.commands.evaluate import actor, policy_task
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 TRAINED = Path(policies.__file__).parent / "trained"
 SHIPPED = sorted(TRAINED.glob("*.onnx"))

@@ -11,7 +11,7 @@ from policies.runtime import OnnxPolicy
 from policies.skills import Skill
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.make import make_env
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.tasks.walk import Walk, WalkSettings
 
 

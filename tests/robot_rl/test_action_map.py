@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robot_rl.action_map import ActionMap
-from robot_rl.spec import builtin_robots
+from robot_rl.spec_file import builtin_robots
 
 
 @pytest.mark.parametrize("name", builtin_robots())

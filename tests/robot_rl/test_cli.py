@@ -13,7 +13,7 @@ from robot_rl.cli import main
 from robot_rl.commands import policy_files
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS
-from robot_rl.spec import BUILTIN
+from robot_rl.spec_file import BUILTIN
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.trainer import TrainerSettings
 

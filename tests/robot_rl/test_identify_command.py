@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from robot_rl.cli import main
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from sim.randomization import load_randomization
 
 

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from sim.mujoco_robot import MujocoRobot
 
 RNG = np.random.default_rng(0)

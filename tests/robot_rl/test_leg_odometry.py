@@ -13,7 +13,7 @@ from robot_rl.errors import ConfigurationError
 from robot_rl.leg_odometry import LegOdometry
 from robot_rl.make import make_env, make_robot
 from robot_rl.robot import JointCommand, RobotState, Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 ROOT = Path(__file__).parents[2]
 GO2 = load_robot("go2")

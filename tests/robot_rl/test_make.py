@@ -13,7 +13,7 @@ from robot_rl.make import (
     make_vector_env,
     task_settings_class,
 )
-from robot_rl.spec import BUILTIN, builtin_robots, load_robot
+from robot_rl.spec_file import BUILTIN, builtin_robots, load_robot
 from robot_rl.tasks import TASKS
 
 

@@ -8,7 +8,7 @@ import pytest
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.joint_log import read_joint_log
 from robot_rl.motion_log import MotionLog, read_motion_log
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from robot_rl.errors import RobotFault
 from robot_rl.motion_recording import record_motion
-from robot_rl.spec import load_robot, parse_robot
+from robot_rl.spec_file import load_robot, parse_robot
 from sim.mujoco_robot import MujocoRobot
 from sim.randomization import Randomization
 

@@ -6,7 +6,7 @@ import pytest
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.make import load_randomization, make_env, make_task, make_vector_env
 from robot_rl.observation_settings import ObservationSettings
-from robot_rl.spec import builtin_robots
+from robot_rl.spec_file import builtin_robots
 
 TASK_OF = {"planar_arm": "push", "dclaw": "turn_valve", "leap_hand": "rotate_cube"}
 STACK = {"history": 4, "history_of": ["joint_position", "joint_velocity", "previous_action"]}

@@ -7,7 +7,7 @@ from robot_rl.env import RobotEnv
 from robot_rl.errors import ConfigurationError, MissingSensor
 from robot_rl.evaluation import evaluate
 from robot_rl.robot import RobotState
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.task import Step
 from robot_rl.tasks.reach import PLACES, Reach, ReachSettings
 from sim.mujoco_robot import MujocoRobot

@@ -10,7 +10,7 @@ import pytest
 
 from robot_rl.errors import InvalidInput
 from robot_rl.robot import JointCommand, Robot, RobotState, Snapshot, Start
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_robot import MujocoRobot
 

@@ -9,7 +9,7 @@ from robot_rl.env import RobotEnv
 from robot_rl.errors import MissingSensor
 from robot_rl.observation import QUANTITIES, Observer
 from robot_rl.robot import JointCommand, ObjectState, RobotState
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.task import Step
 from robot_rl.tasks import TASKS
 from sim.mujoco_batch import MujocoBatch

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_rl.errors import ConfigurationError, MissingSensor
 from robot_rl.robot import ObjectState, RobotState
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.task import Step
 from robot_rl.tasks import rewards
 from robot_rl.tasks.push import Push, PushSettings

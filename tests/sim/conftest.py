@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 WHEEL_INERTIA = 0.25
 """kg m^2 about the hinge."""

@@ -11,7 +11,7 @@ from robot_rl.cli import main
 from robot_rl.errors import ConfigurationError
 from robot_rl.joint_log import JointLog
 from robot_rl.robot import JointCommand, Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from robot_rl.training.actuator_fit import fit_actuator_network
 from sim.mujoco_robot import MujocoRobot
 from sim.randomization import Randomization

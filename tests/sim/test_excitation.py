@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robot_rl.errors import ConfigurationError, NoPart
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from sim.excitation import REST, held_motion, standing_motion
 
 

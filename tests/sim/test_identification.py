@@ -11,7 +11,7 @@ import yaml
 
 from robot_rl.errors import CheckFailed, ConfigurationError, UnknownName
 from robot_rl.motion_recording import record_motion
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from sim.channels import CommandChannel
 from sim.excitation import held_motion, standing_motion
 from sim.identification import identify

@@ -5,7 +5,7 @@ import pytest
 
 from robot_rl.errors import ConfigurationError
 from robot_rl.robot import Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from sim.loops import close_loops
 from sim.mujoco_robot import MujocoRobot
 

@@ -9,7 +9,7 @@ import pytest
 
 from robot_rl.errors import ConfigurationError, InvalidInput, RobotFault
 from robot_rl.robot import BatchRobot, JointCommand, RobotState, Start
-from robot_rl.spec import builtin_robots
+from robot_rl.spec_file import builtin_robots
 from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_robot import MujocoRobot
 

@@ -10,7 +10,7 @@ import pytest
 from robot_rl.env import RobotEnv, RobotVectorEnv
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import JointCommand, Start
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.tasks.stand import Stand
 from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_model import compile_model

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.robot import JointCommand, Start
-from robot_rl.spec import builtin_robots
+from robot_rl.spec_file import builtin_robots
 from sim.mujoco_robot import MujocoRobot
 
 ROBOTS = builtin_robots()

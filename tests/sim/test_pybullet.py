@@ -12,7 +12,7 @@ import pytest
 from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.make import make_batch, make_camera, make_robot
 from robot_rl.robot import JointCommand, Start
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 from sim.mujoco_model import held_model
 from sim.mujoco_robot import MujocoRobot
 

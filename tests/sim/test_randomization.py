@@ -9,7 +9,7 @@ import pytest
 from robot_rl import rotation
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.robot import JointCommand, Randomized, Start
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_robot import MujocoRobot
 from sim.randomization import TERMS, Randomization, load_randomization, presets

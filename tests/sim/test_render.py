@@ -7,7 +7,7 @@ import pytest
 from robot_rl.errors import ConfigurationError
 from robot_rl.filming import film
 from robot_rl.make import make_camera, make_env, make_video
-from robot_rl.spec import builtin_robots
+from robot_rl.spec_file import builtin_robots
 from sim.render import Camera
 
 TASK_OF = {"planar_arm": "push", "dclaw": "turn_valve", "leap_hand": "rotate_cube"}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from robot_rl.errors import ConfigurationError
-from robot_rl.spec import builtin_robots, load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 from sim.mujoco_model import compile_model
 from sim.surfaces import fitted_friction, pairs
 from sim.urdf import export

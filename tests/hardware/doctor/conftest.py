@@ -21,7 +21,8 @@ from hardware.simulator_client import SimulatorClient
 from hardware.window import ImuValues, JointValues, Sample, TopicFacts, Window
 from robot_rl.make import make_robot
 from robot_rl.robot import JointCommand, RobotState, Start
-from robot_rl.spec import RobotSpec, load_robot
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import load_robot
 
 GO2 = load_robot("go2")
 HEALTHY = {

@@ -17,7 +17,7 @@ from hardware.finding import Finding
 from hardware.statics import standing_response
 from hardware.window import Window
 from hardware.wiring import WiringFault, identify
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 GO2 = load_robot("go2")
 

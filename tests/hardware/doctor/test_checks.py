@@ -14,7 +14,7 @@ from hardware.faults import Faults
 from hardware.finding import Finding
 from hardware.installation import both_installed
 from hardware.window import Sample, TopicFacts, Window
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 GO2 = load_robot("go2")
 

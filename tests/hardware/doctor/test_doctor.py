@@ -14,7 +14,7 @@ import pytest
 
 from hardware.doctor import Doctor
 from hardware.finding import Finding
-from robot_rl.spec import load_robot
+from robot_rl.spec_file import load_robot
 
 DOCTOR = (sys.executable, "-m", "robot_rl.cli", "doctor")
 

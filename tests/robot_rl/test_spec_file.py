@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from robot_rl.errors import ConfigurationError, UnknownName
-from robot_rl.spec import SENSORS, builtin_robots, load_robot, parse_robot
+from robot_rl.spec import SENSORS
+from robot_rl.spec_file import builtin_robots, load_robot, parse_robot
 
 ROBOTS = builtin_robots()
 
