@@ -28,6 +28,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from gymnasium.vector import SyncVectorEnv
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.on_policy import OnPolicy
 from robot_rl.make import ALGORITHMS, algorithm_of
+from robot_rl.settings import from_mapping
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.normalizer import Normalizer
@@ -54,8 +56,8 @@ PUBLISHED: dict[str, dict[str, dict[int, tuple[int, int]]]] = yaml.safe_load(
 MARKS = (50_000, 100_000, 300_000, 1_000_000)
 
 
-def make_learner(algorithm: str, name: str, seed: int) -> Learner:
-    """A learner with its default settings for a Gymnasium environment."""
+def make_learner(algorithm: str, name: str, seed: int, given: Mapping[str, Any]) -> Learner:
+    """A learner for a Gymnasium environment; `given` are the settings that are not its defaults."""
     env = gymnasium.make(name)
     assert env.observation_space.shape is not None
     assert env.action_space.shape is not None
@@ -64,11 +66,12 @@ def make_learner(algorithm: str, name: str, seed: int) -> Learner:
     known = algorithm_of(algorithm)
     kind = known.load(known.learner)
     normalizer = Normalizer.running_statistics(sizes[0]) if issubclass(kind, OnPolicy) else None
-    return kind(*sizes, known.load(known.settings)(), seed, normalizer)
+    settings = from_mapping(known.load(known.settings), given, algorithm)
+    return kind(*sizes, settings, seed, normalizer)
 
 
 def run_one(
-    algorithm: str, name: str, seed: int, steps: int, envs: int, threads: int, folder: Path
+    algorithm: str, name: str, seed: int, steps: int, envs: int, given: dict[str, Any], threads: int, folder: Path
 ) -> dict[str, Any]:
     """Trains once and returns the line for the output file.
 
@@ -78,6 +81,7 @@ def run_one(
         seed: of everything.
         steps: environment steps, summed over the environments.
         envs: environments in step.
+        given: settings of the learner that are not its defaults.
         threads: of torch.
         folder: of the run; continued if it is there.
     """
@@ -94,9 +98,9 @@ def run_one(
     run = Run.open(folder) if folder.exists() else Run.create(folder, {"env": name, "seed": seed})
     started = time.monotonic()
     evaluate = deterministic_evaluation(lambda: gymnasium.make(name), 10, seed=10_000 + seed)
-    learner = make_learner(algorithm, name, seed)
+    learner = make_learner(algorithm, name, seed, given)
     if workers_of(learner):
-        make = partial(make_learner, algorithm, name, seed)
+        make = partial(make_learner, algorithm, name, seed, given)
         result = train_with_workers(partial(gymnasium.make, name), make, settings, run, evaluate)
     else:
         one = partial(gymnasium.make, name)
@@ -115,6 +119,7 @@ def run_one(
         "seed": seed,
         "steps": steps,
         "envs": envs,
+        "settings": given,
         "returns": at_marks(curve, envs),
         "return_std_over_episodes": at_marks(spreads, envs),
         "curve": {str(step): value for step, value in curve.items()},
@@ -133,7 +138,8 @@ def at_marks(curve: dict[int, float], envs: int) -> dict[str, float]:
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished runs of an output file; none if there is no file."""
-    return [{"algorithm": "sac", **line} for line in read_metrics(path)] if path.exists() else []
+    lines = read_metrics(path) if path.exists() else []
+    return [{"algorithm": "sac", "envs": 1, "settings": {}, **line} for line in lines]
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -142,8 +148,11 @@ def table(results: list[dict[str, Any]]) -> str:
         "| algorithm | environment | steps | seeds | this project | published | within one std, or better |",
         "|---|---|---|---|---|---|---|",
     ]
-    for algorithm, name in sorted({(result["algorithm"], result["env"]) for result in results}):
-        mine = [result for result in results if (result["algorithm"], result["env"]) == (algorithm, name)]
+    by_kind: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for result in results:
+        settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())
+        by_kind.setdefault((result["algorithm"], settings, result["env"]), []).append(result)
+    for (algorithm, settings, name), mine in sorted(by_kind.items()):
         for mark in MARKS:
             runs = [result for result in mine if str(mark) in result["returns"]]
             returns = [result["returns"][str(mark)] for result in runs]
@@ -157,7 +166,8 @@ def table(results: list[dict[str, Any]]) -> str:
                 theirs, verdict = f"{mean} ± {std}", "yes" if np.mean(returns) >= mean - std else "no"
             seeds = ", ".join(str(run["seed"]) for run in sorted(runs, key=lambda run: run["seed"]))
             ours = f"{np.mean(returns):.0f} ± {spread:.0f}"
-            lines.append(f"| {algorithm} | {name} | {mark} | {seeds} | {ours} | {theirs} | {verdict} |")
+            title = f"{algorithm}, {settings}" if settings else algorithm
+            lines.append(f"| {title} | {name} | {mark} | {seeds} | {ours} | {theirs} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -171,6 +181,7 @@ def main() -> int:
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds, each with every environment")
     parser.add_argument("--steps", type=int, default=100_000, help="environment steps of a run")
     parser.add_argument("--envs", type=int, default=1, help="environments in step, of learners from their own steps")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the learner")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     parser.add_argument("--out", nargs="+", type=Path, default=[Path("returns.jsonl")], help="output; several: --table")
     parser.add_argument("--table", action="store_true", help="print what the output files hold, run nothing")
@@ -179,16 +190,17 @@ def main() -> int:
         print(table([result for path in arguments.out for result in read_results(path)]))
         return 0
     out: Path = arguments.out[0]
+    given = {name: yaml.safe_load(value) for name, _, value in (one.partition("=") for one in arguments.set)}
     out.parent.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seed:
         for name in arguments.env:
-            wanted = (arguments.algorithm, name, seed, arguments.steps)
-            keys = ("algorithm", "env", "seed", "steps")
-            if wanted in {tuple(line[key] for key in keys) for line in read_results(out)}:
+            wanted = (arguments.algorithm, name, seed, arguments.steps, arguments.envs, given)
+            keys = ("algorithm", "env", "seed", "steps", "envs", "settings")
+            if any(wanted == tuple(line[key] for key in keys) for line in read_results(out)):
                 continue
-            prefix = "" if arguments.algorithm == "sac" else f"{arguments.algorithm}_"
-            folder = out.with_suffix("") / f"{prefix}{name}_s{seed}_{arguments.steps}"
-            line = run_one(*wanted, arguments.envs, arguments.threads, folder)
+            parts = [arguments.algorithm, name, f"s{seed}", str(arguments.steps), *arguments.set]
+            folder = out.with_suffix("") / "_".join(parts)
+            line = run_one(*wanted, arguments.threads, folder)
             with open(out, "a") as file:
                 file.write(json.dumps(line) + "\n")
             shutil.rmtree(folder)

@@ -22,8 +22,8 @@ OTHERS = {
     "td3": lambda seed: TD3(4, 2, TD3Settings(hidden_sizes=(16,)), seed),
     "sac_value": lambda seed: SACValue(4, 2, SACValueSettings(hidden_sizes=(16,)), seed),
     "critics that know more": lambda seed: PartedSAC(ObservationParts(3, None, 1), 2, SMALL, seed),
-    "a camera": lambda seed: PartedSAC(ObservationParts(3, (7, 7, 1), 0), 2, SMALL, seed),
-    "a camera, and critics that know more": lambda seed: PartedSAC(ObservationParts(3, (7, 7, 1), 2), 2, SMALL, seed),
+    "a camera": lambda seed: PartedSAC(ObservationParts(3, (7, 7, 3), 0), 2, SMALL, seed),
+    "a camera, and critics that know more": lambda seed: PartedSAC(ObservationParts(3, (7, 7, 3), 2), 2, SMALL, seed),
 }
 
 
