@@ -77,7 +77,8 @@ class Encoder(nn.Module):
     def forward(self, normalized_pixels: Tensor) -> Tensor:
         """Features (..., F) of pixels (..., height x width x channels), row by row from the top, about -1 to 1."""
         batch = normalized_pixels.shape[:-1]
-        x = normalized_pixels.reshape(-1, *self.shape).permute(0, 3, 1, 2)  # (B, channels, height, width)
+        # Copied into this order: compiled by torch 2.13, convolutions of a permuted view get wrong gradients.
+        x = normalized_pixels.reshape(-1, *self.shape).permute(0, 3, 1, 2).contiguous()  # (B, channels, height, width)
         for layer in self.convolutions:
             x = torch.relu(layer(x))
         x = torch.tanh(self.norm(self.head(x.flatten(1))))
