@@ -56,7 +56,8 @@ class TrainerSettings:
     """Folder of another run, with the same observations and actions, whose replay is half of every batch (RLPD). Its
     rewards stay as they were paid."""
     checkpoint_interval: int = 10_000
-    """Steps between checkpoints; what a crash costs at most (twice that for environments without snapshots)."""
+    """Steps between checkpoints; what a crash costs at most (for environments without snapshots twice that, for each
+    of them)."""
     checkpoints_kept: int = 2
     """How many of the newest checkpoints stay on the disk."""
     evaluation_interval: int = 10_000
@@ -274,8 +275,11 @@ class TrainingLoop(ABC):
     def _checkpoint_due(self) -> bool:
         if self.collector.has_snapshots or self.collector.at_start:
             return self._intervals_unsaved() >= 1
-        # Wait for the end of the episode, but not for ever: then the episode is cut short, as by a time limit.
-        return self._intervals_unsaved() >= 2
+        # Wait for the end of the episode, but not for ever: then it is cut short, as by a time limit. Several environments
+        # hardly ever stand at a start together, so each of them gets the two intervals: 64 that are cut every 20,000
+        # steps of all would never see what comes after the 312th step of an episode.
+        environments = self.collector.count if isinstance(self.collector, Collector) else 1
+        return self._intervals_unsaved() >= 2 * environments
 
     def _intervals_unsaved(self) -> int:
         """Checkpoints that were due by the steps since the last one."""

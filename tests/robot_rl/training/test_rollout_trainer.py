@@ -125,7 +125,8 @@ def test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not(small, tm
 
 def train_until_killed(env, learner: OnPolicy, run: Run, stop: int | None) -> None:
     """Trains to the end, or to the first checkpoint at or after `stop` and is gone there."""
-    trainer = RolloutTrainer(env, learner, settings(), run)
+    interval = 35 // getattr(env, "num_envs", 1)  # each of several environments gets it to itself
+    trainer = RolloutTrainer(env, learner, settings(checkpoint_interval=interval), run)
     if stop is None:
         trainer.train()
         return

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -97,6 +98,21 @@ def test_tensorboard_shows_what_the_record_says_once_even_after_resuming(small, 
     recorded = [(line["step"], line["learner/alpha"]) for line in read_metrics(run.metrics) if "learner/alpha" in line]
     assert [step for step, _ in shown] == [step for step, _ in recorded] == [30, 60, 90, 120]
     np.testing.assert_allclose([value for _, value in shown], [value for _, value in recorded], rtol=1e-6)
+
+
+def test_episodes_of_several_environments_are_cut_for_a_checkpoint_no_sooner_than_that_of_one(small, tmp_path: Path):
+    def saved(env) -> list[int]:
+        run = Run.create(tmp_path / str(getattr(env, "num_envs", 1)), {})
+        train(env, learner(), settings(total_steps=160, checkpoint_interval=10, checkpoints_kept=99), run)
+        return [load_values(place)["trainer/step"] for place in checkpoints(run.checkpoints)]
+
+    class Endless(small.PointMass):
+        def step(self, action):
+            self.tick = 0
+            return (*super().step(0.0 * action)[:2], False, False, {})
+
+    assert saved(Endless()) == [20, 40, 60, 80, 100, 120, 140, 160]
+    assert saved(gymnasium.vector.SyncVectorEnv([Endless] * 4)) == [80, 160]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
