@@ -261,7 +261,10 @@ def recipe(
     found = layered(*(read_file(layer) for layer in layers if layer.is_file()))
     if algorithm in (None, found.get("algorithm", "sac")):
         return found
-    return {key: value for key, value in found.items() if key not in ("algorithm", *ALGORITHMS) or key == algorithm}
+    found = {key: value for key, value in found.items() if key not in ("algorithm", *ALGORITHMS) or key == algorithm}
+    if algorithm not in PARTED and "observation" in found:
+        found["observation"] = {key: value for key, value in found["observation"].items() if key != "privileged"}
+    return found
 
 
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -251,6 +251,15 @@ def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
     assert other == {section: recommended[section] for section in ("task", "trainer")}
 
 
+@pytest.mark.parametrize(("algorithm", "knows_more"), [(None, True), ("sac", True), ("sac_value", False)])
+def test_critics_know_more_of_a_randomised_robot_where_the_algorithm_has_such_critics(algorithm, knows_more):
+    from robot_rl.commands.configuration import advice, layered, resolve
+
+    chosen = {"robot": "go2", "task": {"name": "walk"}, "randomize": "mild"}
+    chosen |= {"algorithm": algorithm} if algorithm else {}
+    assert bool(resolve(layered(advice(chosen), chosen), "test").observation.get("privileged")) == knows_more
+
+
 SEEING_HAND = {"robot": "dclaw", "task": {"name": "turn_valve"}, "observation": {"camera": True}}
 
 
