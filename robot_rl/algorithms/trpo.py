@@ -21,7 +21,7 @@ from robot_rl.settings import check
 
 @dataclass(frozen=True)
 class TRPOSettings(NPGSettings):
-    """Settings of TRPO; the defaults are those in common use."""
+    """Settings of TRPO."""
 
     shrink: float = 0.8
     """By which a step that is not good is shortened."""
