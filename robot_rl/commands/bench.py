@@ -28,7 +28,7 @@ FILLED = 50_000
 def run(arguments: Sequence[str]) -> int:
     """Measures and prints."""
     parser = Parser("bench", "Measure how fast this machine learns, simulates and acts; about a minute.")
-    parser.add_argument("--compiled", action="store_true", help="the compiled update too; a minute more the first time")
+    parser.add_argument("--compiled", action="store_true", help="compiled updates too; a minute each the first time")
     parser.add_argument("--seconds", type=positive_number, default=8.0, help="for each measurement, s [8]")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="that torch computes with [its own choice]")
     add_json(parser)
@@ -82,8 +82,8 @@ def _sizes() -> tuple[int, int]:
 
 
 def _updates(seconds: float, compiled: bool) -> dict[str, Any]:
-    from robot_rl.algorithms.compiled import CannotCompile
-    from robot_rl.algorithms.sac import SAC
+    from robot_rl.algorithms.compiled import CannotCompile, has_bfloat16
+    from robot_rl.algorithms.sac import SAC, SACSettings
     from robot_rl.training import speed
 
     say(f"updates of SAC, 256 transitions of {ROBOT}")
@@ -97,6 +97,10 @@ def _updates(seconds: float, compiled: bool) -> dict[str, Any]:
         try:
             learner.compile(256)
             found["compiled"] = _rates(speed.updates(learner, replay), seconds)
+            if has_bfloat16():
+                learner = SAC(*sizes, SACSettings(precision="bfloat16"))
+                learner.compile(256)
+                found["compiled_bfloat16"] = _rates(speed.updates(learner, replay), seconds)
         except CannotCompile as error:
             found["not_compiled"] = str(error)
     return found
@@ -185,6 +189,8 @@ def _report(found: dict[str, Any]) -> str:
     rows = [("update of SAC, eager", rate(updates["eager"], "1/s"))]
     if "compiled" in updates:
         rows.append(("update of SAC, compiled", rate(updates["compiled"], "1/s")))
+    if "compiled_bfloat16" in updates:
+        rows.append(("update of SAC, compiled, bfloat16", rate(updates["compiled_bfloat16"], "1/s")))
     if "not_compiled" in updates:
         rows.append(("update of SAC, compiled", updates["not_compiled"]))
     rows += [

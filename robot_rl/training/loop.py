@@ -275,9 +275,9 @@ class TrainingLoop(ABC):
     def _checkpoint_due(self) -> bool:
         if self.collector.has_snapshots or self.collector.at_start:
             return self._intervals_unsaved() >= 1
-        # Wait for the end of the episode, but not for ever: then it is cut short, as by a time limit. Several environments
-        # hardly ever stand at a start together, so each of them gets the two intervals: 64 that are cut every 20,000
-        # steps of all would never see what comes after the 312th step of an episode.
+        # Wait for the end of the episode, but not for ever: then it is cut short, as by a time limit. Several
+        # environments hardly ever stand at a start together, so each of them gets the two intervals: 64 that are cut
+        # every 20,000 steps of all would never see what comes after the 312th step of an episode.
         environments = self.collector.count if isinstance(self.collector, Collector) else 1
         return self._intervals_unsaved() >= 2 * environments
 
