@@ -200,6 +200,7 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
             axes.plot([p[axis] for p in points], [p["return"] for p in points], label=result["algorithm"])
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
+    both[0].set_xscale("log")  # the learners from a replay make a fraction of the others' steps
     both[0].set_ylabel(f"return of {TASK} on {ROBOT}")
     both[0].legend(frameon=False)
     figure.savefig(path)
