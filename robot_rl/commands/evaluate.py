@@ -112,7 +112,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--weights", type=float, nargs="+", metavar="W", help="of a composed policy's skills, sum 1 [the file's]"
     )
-    parser.add_argument("--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs [none]")
+    parser.add_argument(
+        "--randomize", metavar="WHAT", help="mild, outdoors, strong, or a YAML file: a robot that differs [none]"
+    )
     parser.add_argument("--video", metavar="FILE.mp4", help="film one more episode")
     add_json(parser)
     return parser

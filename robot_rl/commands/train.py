@@ -119,7 +119,9 @@ def _parser(brief: bool = False) -> Parser:
     parser.add_argument("--robots", type=_lenient(brief, whole_number(1)), help="copies simulated in step [1]")
     parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
     parser.add_argument(
-        "--randomize", metavar="WHAT", help="mild, strong, or a YAML file: a robot that differs in every episode [none]"
+        "--randomize",
+        metavar="WHAT",
+        help="mild, outdoors, strong, or a YAML file: a robot that differs in every episode [none]",
     )
     parser.add_argument(
         "--begin-with", metavar="RUN", help="go on from what another run has learnt, in a run of its own [nothing]"

@@ -166,8 +166,8 @@ def test_evaluate_says_what_was_drawn(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["evaluate", "go2-walk", "--randomize", "wild"], ["wild", "mild, strong"]),
-        (["train", "walk", "--robot", "go2", "--randomize", "wild"], ["wild", "mild, strong"]),
+        (["evaluate", "go2-walk", "--randomize", "wild"], ["wild", "mild, outdoors, strong"]),
+        (["train", "walk", "--robot", "go2", "--randomize", "wild"], ["wild", "mild, outdoors, strong"]),
         (["train", "walk", "--robot", "go2", "--randomize", "mild", "--on", "ros"], ["MuJoCo", "'ros'"]),
         (["train", "--resume", "RUN", "--randomize", "mild"], ["not a run"]),
     ],

@@ -538,7 +538,7 @@ def test_a_term_the_robot_has_no_part_for_is_refused_by_name(term):
 
 
 def test_an_unknown_preset_names_those_there_are(tmp_path):
-    with pytest.raises(UnknownName, match=r"'wild'.*mild, strong"):
+    with pytest.raises(UnknownName, match=r"'wild'.*mild, outdoors, strong"):
         load_randomization("wild", load_robot("go2"))
     with pytest.raises(ConfigurationError, match=r"cannot read randomisation .*none\.yaml"):
         load_randomization(tmp_path / "none.yaml", load_robot("go2"))
