@@ -86,6 +86,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
             raise ConfigurationError(f"unknown render_mode {render_mode!r}; allowed: rgb_array, None")
         domain, task = name.split("-", 1)
         self.name, self.render_mode, self.repeat = name, render_mode, repeat
+        self._repetitions = range(repeat - 1)
         # The suite draws everything from here, so that seeding it seeds all that happens; models too are drawn at
         # random by some domains, and are the same in every environment.
         self._random = np.random.RandomState(0)
@@ -140,13 +141,14 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         if action.shape != self._shape:
             raise self._unusable(action)
-        reward = 0.0
         try:
-            for _ in range(self.repeat):
-                moment = self.suite_env.step(action)
-                reward += moment.reward
+            moment = self.suite_env.step(action)
+            reward = moment.reward
+            for _ in self._repetitions:
                 if moment.last():
                     break
+                moment = self.suite_env.step(action)
+                reward += moment.reward
         except PhysicsError as error:
             # The simulation refuses numbers that are not finite itself; to look for them first would cost every step.
             self._running = False
