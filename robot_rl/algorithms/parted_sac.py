@@ -118,16 +118,16 @@ class PartedSAC(ReplayLearner):
             return torch.tanh(mean).numpy()
 
     def _draw(self, size: int) -> Tensor:
+        """Noise of the policy at s' and at s, (2, B, A)."""
         return torch.randn(2, size, self.action_size, generator=self._generator)
 
     def _step(self, batch: Tensors, draws: Tensor, moves_actor: bool, metrics: bool) -> dict[str, Tensor]:
         row, action, reward, next_row, terminated = batch  # rows (B, size)
-        noise = draws  # (2, B, A)
         alpha = self.log_alpha.detach().exp()  # ()
 
         with torch.no_grad():
             next_mean, next_log_std = self.actor(next_row[:, : self.parts.seen])
-            next_action, next_log_prob = sample_with_log_prob(next_mean, next_log_std, noise[0])  # (B, A), (B,)
+            next_action, next_log_prob = sample_with_log_prob(next_mean, next_log_std, draws[0])  # (B, A), (B,)
             next_q = self.target_critics(self._known(next_row, self.target_encoder), next_action)  # (2, B)
             y = critic_target(reward, terminated, next_q, next_log_prob, alpha, self.settings.discount)  # (B,)
         known = self._known(row, self.encoder)  # (B, K)
@@ -139,7 +139,7 @@ class PartedSAC(ReplayLearner):
         # Where they share the encoder, features and state are what the actor gets too; the step that the critics just
         # made has moved the encoder, but by no more than a step.
         mean, log_std = self._policy(known if self._shared else row[:, : self.parts.seen])
-        new_action, log_prob = sample_with_log_prob(mean, log_std, noise[1])  # (B, A), (B,)
+        new_action, log_prob = sample_with_log_prob(mean, log_std, draws[1])  # (B, A), (B,)
         new_q = self.critics.climbed(known, new_action)  # (2, B)
         loss_pi = actor_loss(log_prob, new_q, alpha)
         self._actor_adam.minimize(loss_pi)
