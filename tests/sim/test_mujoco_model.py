@@ -16,6 +16,15 @@ from sim.mujoco_batch import MujocoBatch
 from sim.mujoco_model import compile_model
 from sim.mujoco_robot import MujocoRobot
 
+BOX_ON_PLANE_MJCF = """
+<mujoco>
+  <worldbody>
+    <geom type="plane" size="0 0 1" friction="1"/>
+    <body pos="0 0 0.05"><freejoint/><geom type="box" size="0.1 0.1 0.05" friction="1"/></body>
+  </worldbody>
+</mujoco>
+"""
+
 # A four-legged table: each leg swings about y. It brings its own actuators, sensors, keyframe, gains and time step.
 TABLE_MJCF = """
 <mujoco model="table">
@@ -365,3 +374,18 @@ def test_without_menagerie_the_message_says_how_to_get_it(menagerie: Path, write
     message = str(refusal(lambda: MujocoRobot(from_menagerie(write_robot, "acme_table"))))
     assert "pip install mujoco-menagerie" in message
     assert "MENAGERIE_ROOT" in message
+
+
+@pytest.mark.parametrize("direction", [0.0, np.pi / 8, np.pi / 4])
+def test_what_a_hand_holds_slips_in_no_direction_below_its_friction(direction: float):
+    # A pyramid inside the cone gives up to 30 % less between its edges: a box on a slope of 0.85, with a friction of 1,
+    # that stays when it slopes along an edge slides half a metre in a second when it slopes between two.
+    hand = compile_model(load_robot("dclaw"))
+    world = mujoco.MjModel.from_xml_string(BOX_ON_PLANE_MJCF)
+    world.opt.cone, world.opt.impratio, world.opt.timestep = hand.opt.cone, hand.opt.impratio, hand.opt.timestep
+    slope = np.arctan(0.85)
+    along, down = 9.81 * np.sin(slope), 9.81 * np.cos(slope)
+    world.opt.gravity[:] = along * np.cos(direction), along * np.sin(direction), -down
+    data = mujoco.MjData(world)
+    mujoco.mj_step(world, data, round(1.0 / world.opt.timestep))
+    assert np.linalg.norm(data.qpos[:2]) < 1e-3
