@@ -76,6 +76,8 @@ class Samples:
     """Of pi_old, (T, A)."""
     old_log_prob: Tensor
     """log pi_old(u|s), (T,)."""
+    target: Tensor
+    """What V(s) should be, (T,), reward units."""
 
     def rows(self, index: Tensor) -> Samples:
         """Some of them."""
@@ -131,9 +133,8 @@ class OnPolicy(NetworkLearner):
         The normaliser comes last: the policy whose steps these are had seen them by the old one.
         """
         observation = self._normalized(steps.observation)  # (T, O)
-        samples, target = self.samples(steps, observation)
-        found = self._improve(samples)
-        critic_loss = self._fit_critic(observation, target)
+        samples = self.samples(steps, observation)
+        found = self._learn(steps, samples)
         self.normalizer.observe(steps.observation)
         if not metrics:
             return {}
@@ -141,14 +142,13 @@ class OnPolicy(NetworkLearner):
             mean, log_std = self.actor(observation)
             kl = gaussian_kl(samples.old_mean, samples.old_log_std, mean, log_std).mean()
         return found | {
-            "critic_loss": critic_loss,
             "kl": kl.item(),
             "entropy": gaussian_entropy(log_std).mean().item(),
-            "value": target.mean().item(),
+            "value": samples.target.mean().item(),
         }
 
-    def samples(self, steps: Steps, observation: Tensor) -> tuple[Samples, Tensor]:
-        """What the actor learns from, and what the critic does: the targets of V, (T,).
+    def samples(self, steps: Steps, observation: Tensor) -> Samples:
+        """What is learnt from.
 
         Args:
             steps: of a rollout.
@@ -156,21 +156,32 @@ class OnPolicy(NetworkLearner):
         """
         pre_tanh = torch.from_numpy(steps.pre_tanh)  # (T, A)
         with torch.no_grad():
-            value = self.critic(observation)  # (T,)
-            next_value = self.critic(self._normalized(steps.next_observation))  # (T,)
             mean, log_std = self.actor(observation)
-            settings = self.settings
-            advantage = torch.from_numpy(
-                generalised_advantage(steps, value.numpy(), next_value.numpy(), settings.discount, settings.trace)
-            )
-            # V(s) <- A + V(s), the lambda-return
-            target = advantage + value  # (T,)
             log_prob = gaussian_log_prob(pre_tanh, mean, log_std)
-        return Samples(observation, pre_tanh, self._scaled(advantage), mean, log_std.clone(), log_prob), target
+        advantage, target = self._judged(steps, observation)
+        return Samples(observation, pre_tanh, advantage, mean, log_std.clone(), log_prob, target)
+
+    @torch.no_grad()
+    def _judged(self, steps: Steps, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Advantages and targets of V by the critic as it is, (T,) each."""
+        value = self.critic(observation)  # (T,)
+        next_value = self.critic(self._normalized(steps.next_observation))  # (T,)
+        advantage = torch.from_numpy(
+            generalised_advantage(
+                steps, value.numpy(), next_value.numpy(), self.settings.discount, self.settings.trace
+            )
+        )
+        # V(s) <- A + V(s), the lambda-return
+        return self._scaled(advantage), advantage + value
 
     def _scaled(self, advantage: Tensor) -> Tensor:
         """The advantage without its mean and in its standard deviations, so that no setting depends on the reward's."""
         return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+    def _learn(self, steps: Steps, samples: Samples) -> dict[str, float]:
+        """The actor by the advantages, then the critic; returns metrics."""
+        found = self._improve(samples)
+        return found | {"critic_loss": self._fit_critic(samples.observation, samples.target)}
 
     @abstractmethod
     def _improve(self, samples: Samples) -> dict[str, float]:

@@ -24,10 +24,10 @@ PENDULUM = Normalizer(np.zeros(3), np.array([1.0, 1.0, 8.0]))
 """A random policy has a return near -1200, one that does nothing -1350; the best is about -150."""
 
 ON_POLICY = {
-    "ppo": (PPO, PPOSettings(steps=256, learning_rate=3e-3, epochs=5, critic_epochs=3)),
+    "ppo": (PPO, PPOSettings(steps=256, learning_rate=3e-3, epochs=5)),
     "ppo with a price on KL": (
         PPO,
-        PPOSettings(steps=256, learning_rate=3e-3, epochs=5, critic_epochs=3, objective="adaptive_kl"),
+        PPOSettings(steps=256, learning_rate=3e-3, epochs=5, objective="adaptive_kl"),
     ),
     "reinforce": (Reinforce, ReinforceSettings(steps=256, learning_rate=0.03, critic_epochs=5)),
     "reinforce on the surrogate": (

@@ -1,5 +1,6 @@
 """Losses of the policy gradients by finite differences, their rules by hand, the advantage by its slow definition."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from robot_rl.algorithms.ddpg import critic_target
 from robot_rl.algorithms.distributions import gaussian_entropy, gaussian_kl, gaussian_log_prob, log_prob_of_pre_tanh
 from robot_rl.algorithms.natural_gradient import assign, flatten
 from robot_rl.algorithms.npg import NPG, NPGSettings
-from robot_rl.algorithms.on_policy import OnPolicy
+from robot_rl.algorithms.on_policy import OnPolicy, Samples
 from robot_rl.algorithms.policy_losses import policy_gradient_loss, surrogate_loss
 from robot_rl.algorithms.ppo import PPO, PPOSettings, clipped_loss, next_kl_coefficient
 from robot_rl.algorithms.reinforce import Reinforce, ReinforceSettings
@@ -130,7 +131,7 @@ def test_the_gradient_of_each_loss_is_its_slope(name: str):
     kind, settings, method = LOSSES[name]
     learner = kind(4, 2, settings, seed=1)
     steps = random_steps()
-    samples, _ = learner.samples(steps, torch.from_numpy(steps.observation))
+    samples = learner.samples(steps, torch.from_numpy(steps.observation))
     samples = type(samples)(**{key: tensor.double() for key, tensor in vars(samples).items()})
     learner.actor.double()
     parameters = list(learner.actor.parameters())
@@ -218,6 +219,36 @@ def test_the_step_of_the_trust_region_has_the_kl_of_its_limit_or_the_greatest_ra
     assert trust_region_rate(8.0, 0.01, 1.0) == pytest.approx(math.sqrt(0.02 / 8))
     assert trust_region_rate(8.0, 0.01, 0.02) == 0.02
     assert trust_region_rate(0.0, 0.01, 1.0) == 0.0
+
+
+def test_ppo_judges_each_pass_by_the_critic_of_then_and_keeps_to_the_policy_that_acted():
+    steps = random_steps()
+
+    class Watched(PPO):
+        def __init__(self) -> None:
+            super().__init__(4, 2, PPOSettings(epochs=3, minibatch=20, critic_learning_rate=1e-2), seed=0)
+            self.critics, self.seen = [], []
+
+        def _fit_critic(self, observation: torch.Tensor, target: torch.Tensor) -> float:
+            self.critics.append(copy.deepcopy(self.critic))
+            return super()._fit_critic(observation, target)
+
+        def _improve(self, samples: Samples) -> dict[str, float]:
+            self.seen.append(samples)
+            return super()._improve(samples)
+
+    learner = Watched()
+    learner.update(steps)
+    assert len(learner.seen) == len(learner.critics) == 3
+    with torch.no_grad():
+        for critic, samples in zip(learner.critics, learner.seen, strict=True):
+            value = critic(torch.from_numpy(steps.observation)).numpy()
+            next_value = critic(torch.from_numpy(steps.next_observation)).numpy()
+            expected = torch.from_numpy(generalised_advantage(steps, value, next_value, 0.99, 0.95))
+            torch.testing.assert_close(samples.advantage, (expected - expected.mean()) / expected.std())
+            torch.testing.assert_close(samples.target, expected + torch.from_numpy(value))
+            torch.testing.assert_close(samples.old_log_prob, learner.seen[0].old_log_prob)
+    assert (learner.seen[2].advantage - learner.seen[0].advantage).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.3])
