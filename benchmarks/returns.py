@@ -56,6 +56,8 @@ PUBLISHED: dict[str, dict[str, dict[int, tuple[int, int]]]] = yaml.safe_load(
 """Mean and standard deviation by algorithm, task and steps."""
 RANDOM_STEPS = 5_000
 MARKS = (50_000, 100_000, 300_000, 1_000_000)
+PASSED = 1_000
+"""Fewer steps than between two evaluations, more than several environments or workers pass a mark by."""
 
 
 def make_learner(algorithm: str, name: str, seed: int, given: Mapping[str, Any]) -> Learner:
@@ -133,8 +135,8 @@ def run_one(
         "envs": envs,
         "settings": given,
         "random_steps": random_steps,
-        "returns": at_marks(curve, envs, uncounted),
-        "return_std_over_episodes": at_marks(spreads, envs, uncounted),
+        "returns": at_marks(curve, uncounted),
+        "return_std_over_episodes": at_marks(spreads, uncounted),
         "curve": {str(step): value for step, value in curve.items()},
         "wall_time_s": result.wall_time,
         "updates_per_second": float(np.median(speeds)) if speeds else None,
@@ -143,16 +145,15 @@ def run_one(
     }
 
 
-def at_marks(curve: dict[int, float], envs: int, uncounted: int) -> dict[str, float]:
-    """What a curve is at each of `MARKS`, `uncounted` steps later.
-
-    Several environments in step pass a mark by less than a step of all.
-    """
-    found = {
-        mark: [curve[step] for step in range(mark + uncounted, mark + uncounted + envs) if step in curve]
-        for mark in MARKS
-    }
-    return {str(mark): values[0] for mark, values in found.items() if values}
+def at_marks(curve: dict[int, float], uncounted: int) -> dict[str, float]:
+    """What a curve is at each of `MARKS`, `uncounted` steps later; environments in step pass one by a few."""
+    found: dict[str, float] = {}
+    for mark in MARKS:
+        first = mark + uncounted
+        steps = [step for step in curve if first <= step < first + PASSED]
+        if steps:
+            found[str(mark)] = curve[min(steps)]
+    return found
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
