@@ -10,9 +10,9 @@ checkpoint (kept beside the output file, removed when the run is done), so the s
 time.
 
 Plain SAC here: the paper's settings (see `SACSettings`), one update per step, batches of 256, a replay of 1e6, and
-5,000 uniformly random steps first, as in CleanRL's and REDQ's SAC (the Stable-Baselines3 zoo takes 10,000;
-`--random-steps 25000` is what the published TD3 and DDPG had, which did not count them: with it, at 100,000 steps
-stands what was had after 125,000). A return is the mean over 10 episodes of the policy's mode.
+5,000 uniformly random steps first, as in CleanRL's and REDQ's SAC (the Stable-Baselines3 zoo takes 10,000).
+The published TD3 and DDPG had 25,000 before the steps that they count: `--uncounted 25000`. A return is the mean over
+10 episodes of the policy's mode.
 
 The other learners have their default settings too; those that learn from their own steps get observations by their
 running mean and deviation. They learn better from many environments in step than from one, whose rollout of 2,048
@@ -55,6 +55,7 @@ PUBLISHED: dict[str, dict[str, dict[int, tuple[int, int]]]] = yaml.safe_load(
 )
 """Mean and standard deviation by algorithm, task and steps."""
 RANDOM_STEPS = 5_000
+"""At first, of learners from a replay; they count."""
 MARKS = (50_000, 100_000, 300_000, 1_000_000)
 PASSED = 1_000
 """Fewer steps than between two evaluations, more than several environments or workers pass a mark by."""
@@ -81,7 +82,7 @@ def run_one(
     steps: int,
     envs: int,
     given: dict[str, Any],
-    random_steps: int,
+    uncounted: int,
     threads: int,
     folder: Path,
 ) -> dict[str, Any]:
@@ -94,13 +95,13 @@ def run_one(
         steps: environment steps, summed over the environments.
         envs: environments in step.
         given: settings of the learner that are not its defaults.
-        random_steps: uniformly random steps first, of learners from a replay.
+        uncounted: uniformly random steps before them, in place of RANDOM_STEPS of them.
         threads: of torch.
         folder: of the run; continued if it is there.
     """
     settings = TrainerSettings(
-        total_steps=steps,
-        start_steps=random_steps,
+        total_steps=uncounted + steps,
+        start_steps=uncounted or RANDOM_STEPS,
         evaluation_interval=10_000 if steps <= 100_000 else 25_000,
         evaluation_episodes=10,
         checkpoint_interval=5_000,
@@ -125,7 +126,6 @@ def run_one(
     lines = read_metrics(run.metrics)
     curve = {line["step"]: line["evaluation/return"] for line in lines if "evaluation/return" in line}
     spreads = {line["step"]: line["evaluation/return_std"] for line in lines if "evaluation/return" in line}
-    uncounted = 0 if random_steps == RANDOM_STEPS else random_steps
     speeds = [line["speed/updates_per_second"] for line in lines if line.get("speed/updates_per_second")]
     return {
         "algorithm": algorithm,
@@ -134,7 +134,7 @@ def run_one(
         "steps": steps,
         "envs": envs,
         "settings": given,
-        "random_steps": random_steps,
+        "uncounted": uncounted,
         "returns": at_marks(curve, uncounted),
         "return_std_over_episodes": at_marks(spreads, uncounted),
         "curve": {str(step): value for step, value in curve.items()},
@@ -159,7 +159,7 @@ def at_marks(curve: dict[int, float], uncounted: int) -> dict[str, float]:
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished runs of an output file; none if there is no file."""
     lines = read_metrics(path) if path.exists() else []
-    missing = {"algorithm": "sac", "envs": 1, "settings": {}, "random_steps": RANDOM_STEPS}
+    missing = {"algorithm": "sac", "envs": 1, "settings": {}, "uncounted": 0}
     return [{**missing, **line} for line in lines]
 
 
@@ -171,8 +171,8 @@ def table(results: list[dict[str, Any]]) -> str:
     ]
     by_kind: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for result in results:
-        random = {} if result["random_steps"] == RANDOM_STEPS else {"random steps": result["random_steps"]}
-        settings = ", ".join(f"{key} {value}" for key, value in {**result["settings"], **random}.items())
+        given = {**result["settings"], **({"uncounted": result["uncounted"]} if result["uncounted"] else {})}
+        settings = ", ".join(f"{key} {value}" for key, value in given.items())
         by_kind.setdefault((result["algorithm"], settings, result["env"]), []).append(result)
     for (algorithm, settings, name), mine in sorted(by_kind.items()):
         for mark in MARKS:
@@ -203,7 +203,9 @@ def main() -> int:
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds, each with every environment")
     parser.add_argument("--steps", type=int, default=100_000, help="environment steps of a run")
     parser.add_argument("--envs", type=int, default=1, help="environments in step, of learners from their own steps")
-    parser.add_argument("--random-steps", type=int, default=RANDOM_STEPS, help="at first, of learners from a replay")
+    parser.add_argument(
+        "--uncounted", type=int, default=0, help="random steps before --steps, of learners from a replay"
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the learner")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     parser.add_argument("--out", nargs="+", type=Path, default=[Path("returns.jsonl")], help="output; several: --table")
@@ -218,14 +220,14 @@ def main() -> int:
     for seed in arguments.seed:
         for name in arguments.env:
             wanted = (
-                arguments.algorithm, name, seed, arguments.steps, arguments.envs, given, arguments.random_steps,
+                arguments.algorithm, name, seed, arguments.steps, arguments.envs, given, arguments.uncounted,
             )  # fmt: skip
-            keys = ("algorithm", "env", "seed", "steps", "envs", "settings", "random_steps")
+            keys = ("algorithm", "env", "seed", "steps", "envs", "settings", "uncounted")
             if any(wanted == tuple(line[key] for key in keys) for line in read_results(out)):
                 continue
             parts = [arguments.algorithm, name, f"s{seed}", str(arguments.steps), *arguments.set]
-            if arguments.random_steps != RANDOM_STEPS:
-                parts.append(f"random={arguments.random_steps}")
+            if arguments.uncounted:
+                parts.append(f"uncounted={arguments.uncounted}")
             folder = out.with_suffix("") / "_".join(parts)
             line = run_one(*wanted, arguments.threads, folder)
             with open(out, "a") as file:

@@ -4,6 +4,7 @@ import copy
 import functools
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ from robot_rl.spec_file import BUILTIN, load_robot, parse_robot
 # threads that wait for each other keep a core busy. It counts for this process, before it loads torch, and for those
 # that it starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure() -> None:
+    """Where every extra has to be there, as in CI, a test that is skipped for want of one would go unnoticed."""
+    missing = [name for name in os.environ.get("ROBOT_RL_TESTS_NEED", "").split() if find_spec(name) is None]
+    if missing:
+        raise pytest.UsageError(f"ROBOT_RL_TESTS_NEED: not installed: {', '.join(missing)}")
+
 
 REMOVED = object()
 """As a value: takes the key out."""

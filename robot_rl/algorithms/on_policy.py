@@ -128,7 +128,7 @@ class OnPolicy(NetworkLearner):
             return (mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)).numpy()
 
     def update(self, steps: Steps, metrics: bool = False) -> dict[str, float]:
-        """Improves the actor, then fits the critic, then lets the normaliser see the observations.
+        """Improves actor and critic, then lets the normaliser see the observations.
 
         The normaliser comes last: the policy whose steps these are had seen them by the old one.
         """

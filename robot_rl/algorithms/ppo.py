@@ -1,7 +1,7 @@
 """Proximal policy optimisation: several epochs on one rollout, kept near the policy that made it by a clip or a price.
 
 Actor and critic take turns, a pass over the rollout each, and before each turn the critic as it then is says anew what
-every action was worth: by the last one alone, which has not seen these steps, HalfCheetah learns a third as much.
+every action was worth. Judged once, by a critic that has not seen these steps, HalfCheetah came to half as much.
 
 Source: Schulman et al. 2017, "Proximal Policy Optimization Algorithms" (arXiv 1707.06347); advantages anew in each
 pass: Andrychowicz et al. 2021, "What Matters in On-Policy Reinforcement Learning?" (arXiv 2006.05990), section 3.5.
@@ -30,8 +30,8 @@ class PPOSettings(OnPolicySettings):
     """Settings of PPO; the defaults are the paper's for continuous control, but for the spread at the start."""
 
     initial_log_std: float = -0.5
-    """Log standard deviation of the pre-tanh action at the start; most actions of a deviation of 1 are near the
-    limits, and clipped steps narrow it slowly."""
+    """Log standard deviation of the pre-tanh action at the start; with 1 every third action is beyond three quarters of
+    its range, and clipped steps narrow that slowly."""
     critic_learning_rate: float = 3e-4
     """Step size for the critic."""
     critic_epochs: int = 1
@@ -146,6 +146,7 @@ class PPO(OnPolicy):
         return loss - settings.entropy_coefficient * gaussian_entropy(log_std).mean()
 
     def _learn(self, steps: Steps, samples: Samples) -> dict[str, float]:
+        """Critic and actor in turns, then the price of the divergence."""
         settings, old = self.settings, samples
         losses = []
         for number in range(settings.epochs):
