@@ -21,7 +21,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,16 +53,20 @@ class Result:
     total_steps: int = 0
 
 
+class TooLong(Exception):
+    """A training has had its seconds."""
+
+
 class Judge:
     """Evaluates at intervals and keeps evaluations out of the training time."""
 
-    def __init__(self, result: Result, env: RobotEnv) -> None:
-        self.result, self._env = result, env
+    def __init__(self, result: Result, env: RobotEnv, seconds: float) -> None:
+        self.result, self._env, self._seconds = result, env, seconds
         self._judging = 0.0
         self._start = time.perf_counter()
 
     def judge(self, act: Act, steps: int) -> None:
-        """Raises Walks when the policy does what is asked."""
+        """Raises Walks when the policy does what is asked, TooLong after the seconds that a training is given."""
         began = time.perf_counter()
         spent = began - self._start - self._judging
         found = judge(self._env, act)
@@ -73,6 +77,8 @@ class Judge:
         if found.walks:
             self.result.seconds, self.result.steps = spent, steps
             raise Walks
+        if spent > self._seconds:
+            raise TooLong
 
 
 def new_env(config: TrainingConfig) -> RobotEnv:
@@ -130,6 +136,15 @@ def train_sb3(config: TrainingConfig, judge: Judge, steps: int, interval: int, w
         judge.judge(lambda observation: model.predict(scale(observation), deterministic=True)[0], done)
 
 
+def shown(found: Sequence[tuple[float | None, float]]) -> str:
+    """Median, least and most until trainings walked; those that did not (None) would have taken more than they had."""
+    inf = float("inf")
+    had = min((had for one, had in found if one is None), default=inf)
+    times = sorted(inf if one is None else one for one, _ in found)
+    numbers = [f"over {had:.0f}" if one == inf else f"{one:.0f}" for one in times]
+    return f"{numbers[times.index(statistics.median_high(times))]} ({numbers[0]} to {numbers[-1]})"
+
+
 def main() -> None:
     """Runs the benchmark and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,6 +152,7 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=["ours", "sb3", "sb3-recipe"], choices=learners)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=60_000, help="most steps of one training")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="most seconds of one training")
     parser.add_argument("--interval", type=int, default=1_000, help="steps between evaluations")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
@@ -147,13 +163,13 @@ def main() -> None:
         for learner in arguments.learners:
             result = Result(learner, seed)
             results.append(result)
-            judge = Judge(result, new_env(config))
+            judge = Judge(result, new_env(config), arguments.seconds)
             try:
                 if learner.startswith("ours"):
                     train_ours(config, judge, arguments.steps, arguments.interval, learner == "ours-pipeline")
                 else:
                     train_sb3(config, judge, arguments.steps, arguments.interval, learner == "sb3-recipe")
-            except Walks:
+            except (Walks, TooLong):
                 pass
     if arguments.json:
         print(json.dumps([vars(result) for result in results]))
@@ -165,13 +181,11 @@ def main() -> None:
     for learner in arguments.learners:
         mine = [result for result in results if result.learner == learner]
         walked = [result for result in mine if result.seconds is not None]
-        times = [result.seconds for result in walked if result.seconds is not None]
-        steps = [result.steps for result in walked if result.steps is not None]
         rate = statistics.median(result.total_steps / result.total_seconds for result in mine)
+        times = shown([(result.seconds, result.total_seconds) for result in mine])
+        steps = shown([(result.steps, result.total_steps) for result in mine])
         line = f"{learner:13} walked {len(walked)}/{len(mine)}  {rate:4.0f} steps/s"
-        if times:
-            spread = f"{statistics.median(times):.0f} s ({min(times):.0f} to {max(times):.0f})"
-            line += f"  time to walk {spread}, {statistics.median(steps):.0f} steps"
+        line += f"  time to walk {times} s, {steps} steps"
         print(line)
 
 
