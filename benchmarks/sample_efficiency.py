@@ -235,7 +235,7 @@ def main() -> None:
                 if task.startswith("walk-"):
                     found = walk(task.removeprefix("walk-"), settings, seed, arguments.steps)
                 else:
-                    folder = arguments.out.with_suffix("") / f"{task}_{variant}_s{seed}_{arguments.steps}"
+                    folder = arguments.out.with_suffix("") / f"{task}_{name}_s{seed}_{arguments.steps}"
                     found = returns(task, settings, seed, arguments.steps, arguments.threads, folder)
                 arguments.out.parent.mkdir(parents=True, exist_ok=True)
                 with open(arguments.out, "a") as file:

@@ -49,8 +49,12 @@ class StackedBatchRenorm(nn.Module):
 
     def train_on(self, x: Tensor) -> Tensor:
         """Normalises (C, B, F) over B, with gradients through the batch's statistics, and moves the running ones."""
+        # Both sums in one pass, and around a row of the batch: around zero, a mean that is large beside its deviation
+        # would drown the difference of squares. One product and one sum per number: an update gains a third by it.
+        first = x[:, :1].detach()  # (C, 1, F)
+        x = x - first
         mean = x.mean(dim=1, keepdim=True)  # (C, 1, F)
-        variance = x.var(dim=1, keepdim=True, correction=0)  # (C, 1, F)
+        variance = (x.square().mean(dim=1, keepdim=True) - mean.square()).clamp(min=0.0)  # (C, 1, F)
         deviation = (variance + EPSILON).sqrt()
         with torch.no_grad():
             settled = (self.batches >= WARM_UP).to(x.dtype)  # (); 0 makes r = 1 and d = 0
@@ -58,13 +62,14 @@ class StackedBatchRenorm(nn.Module):
             running = (self.variance + EPSILON).sqrt()
             # r = clip(sigma_B / sigma, 1 / r_max, r_max);  d = clip((mu_B - mu) / sigma, -d_max, d_max)
             r = torch.clamp(deviation / running, 1.0 / r_max, r_max)
-            d = torch.clamp((mean - self.mean) / running, -d_max, d_max)
+            d = torch.clamp((first + mean - self.mean) / running, -d_max, d_max)
             # mu <- mu + rate (mu_B - mu), and the variance likewise
-            self.mean.lerp_(mean, RATE)
+            self.mean.lerp_(first + mean, RATE)
             self.variance.lerp_(variance, RATE)
             self.batches += 1
         # y = gain ((x - mu_B) / sigma_B r + d) + bias
-        return ((x - mean) / deviation * r + d) * self.gain + self.bias
+        scale = self.gain * r / deviation
+        return x * scale + (self.gain * d + self.bias - mean * scale)
 
 
 class BatchRenormCritics(nn.Module):

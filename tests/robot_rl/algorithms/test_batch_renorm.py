@@ -56,6 +56,13 @@ def test_while_it_warms_up_it_is_batch_normalisation():
     torch.testing.assert_close(found[0], torch.nn.functional.batch_norm(x[0], None, None, training=True, eps=1e-3))
 
 
+def test_a_feature_far_from_zero_is_normalised_as_one_near_it():
+    x = torch.randn(1, 256, 5, generator=torch.Generator().manual_seed(0)) * 0.1
+    found = StackedBatchRenorm(1, 5).train_on(x + 1000.0)
+    # What is left is what float32 keeps of numbers near 1000, 6e-5, over a deviation of 0.1.
+    torch.testing.assert_close(found, StackedBatchRenorm(1, 5).train_on(x), rtol=0, atol=2e-3)
+
+
 def test_running_statistics_approach_those_of_the_data_geometrically():
     norm = StackedBatchRenorm(1, 1)
     x = torch.tensor([[[1.0], [5.0]]])  # mean 3, variance 4
