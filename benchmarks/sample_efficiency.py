@@ -64,10 +64,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "droq": {"sac": DROQ, "trainer": {"updates_per_step": 20}},
     "redq": {"sac": REDQ, "trainer": {"updates_per_step": 20}},
     "crossq": {"sac": CROSSQ},
+    "recommended": {
+        "sac": {**CROSSQ, "critic_hidden_sizes": [256, 256], "precision": "bfloat16"},
+        "trainer": {"updates_per_step": 2},
+    },
     "simba": {"sac": SIMBA, "trainer": {"updates_per_step": 2}},
     "resets": {"sac": {"reset_interval": 200_000}, "trainer": {"updates_per_step": 10}},
 }
-"""Settings by section, on top of the paper's SAC or of a task's recipe."""
+"""Settings by section, on top of the paper's SAC or of a task's recipe. `recommended` is for tasks without a recipe:
+two updates a step learn as much as others' twenty, with networks that two cores can do (see docs/training.md)."""
 AT_100_000 = {
     "sac": {"Hopper": 1103, "Walker2d": 690, "HalfCheetah": 6156, "Ant": 747, "Humanoid": 632},
     "redq": {"Hopper": 2750, "Walker2d": 3459, "HalfCheetah": 7823, "Ant": 3287, "Humanoid": 1319},
@@ -83,7 +88,7 @@ OF_THE_SUITE = {
 }
 """Published mean returns on dm_control by task and steps: of SAC, and of SimbaV2 for the variant `simba`. Probably with
 each action held for two steps."""
-MARKS = (10_000, 20_000, 30_000, 50_000, 100_000, 250_000, 300_000, 500_000, 1_000_000)
+MARKS = (10_000, 20_000, 30_000, 50_000, 100_000, 125_000, 250_000, 300_000, 500_000, 1_000_000)
 TRIED_EVERY = 1_000
 """Steps between two trials of a policy that learns to walk."""
 
@@ -124,18 +129,23 @@ def walk(robot: str, settings: Mapping[str, Any], seed: int, steps: int) -> dict
     return {"walked": int(trials[-1][0]) if found.walks else None, "trials": trials}
 
 
-def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threads: int, folder: Path) -> Any:
-    """Trains in an environment of Gymnasium; returns by steps.
+def returns(
+    name: str, repeat: int, settings: Mapping[str, Any], seed: int, steps: int, threads: int, folder: Path
+) -> Any:
+    """Trains in an environment of Gymnasium or the suite; returns by steps.
 
     Args:
         name: of the environment.
+        repeat: steps of the suite for which an action is held.
         settings: by section, on top of the paper's.
         seed: of everything.
         steps: of training.
         threads: of torch.
         folder: of the run; continued if it is there.
     """
-    make = partial(make_suite_env if is_suite_task(name) else gymnasium.make, name)
+    make: Any = partial(gymnasium.make, name)
+    if is_suite_task(name):
+        make = partial(make_suite_env, name, repeat=repeat)
     env = make()
     assert env.observation_space.shape is not None
     assert env.action_space.shape is not None
@@ -145,7 +155,8 @@ def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threa
         given.setdefault("target_entropy", -0.5 * actions)
     learner = SAC(env.observation_space.shape[0], actions, from_mapping(SACSettings, given, "sac"), seed)
     trainer = {
-        "start_steps": 5_000, "evaluation_interval": 10_000, "checkpoint_interval": 5_000, "log_interval": 5_000,
+        "start_steps": 5_000, "evaluation_interval": 10_000 // repeat,
+        "checkpoint_interval": 5_000, "log_interval": 5_000,
         **settings.get("trainer", {}), "total_steps": steps, "seed": seed, "threads": threads,
     }  # fmt: skip
     run = Run.open(folder) if folder.exists() else Run.create(folder, {"env": name, "seed": seed})
@@ -159,12 +170,18 @@ def returns(name: str, settings: Mapping[str, Any], seed: int, steps: int, threa
     return {"curve": curve, "wall_time_s": result.wall_time}
 
 
-def published(task: str, variant: str, steps: int) -> float | None:
-    """What the literature has; None where it has nothing."""
+def published(task: str, variant: str, steps: int) -> str:
+    """What the literature has of a variant; beside `recommended`, which is ours, what it has of the others."""
+    found: dict[str, float | None] = {}
     if is_suite_task(task):
         theirs = OF_THE_SUITE.get(task.removeprefix(SUITE), {}).get(steps, (None, None))
-        return dict(zip(("sac", "simba"), theirs, strict=True)).get(variant)
-    return AT_100_000.get(variant, {}).get(task.split("-")[0]) if steps == 100_000 else None
+        found = dict(zip(("sac", "simba"), theirs, strict=True))
+    elif steps == 100_000:
+        found = {name: returns.get(task.split("-")[0]) for name, returns in AT_100_000.items()}
+    known = {name: value for name, value in found.items() if value is not None}
+    if variant.split()[0] == "recommended" and known:
+        return ", ".join(f"{name} {value}" for name, value in known.items())
+    return str(known.get(variant, "-"))
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -184,21 +201,23 @@ def table(results: list[dict[str, Any]]) -> str:
     curves = [line for line in results if "curve" in line]
     if curves:
         lines += ["", "| task | variant | steps | seeds | return | published |", "|---|---|---|---|---|---|"]
-    for task, variant in sorted({(line["task"], line["variant"]) for line in curves}):
-        mine = [line for line in curves if (line["task"], line["variant"]) == (task, variant)]
+    for task, repeat, variant in sorted({(line["task"], line["repeat"], line["variant"]) for line in curves}):
+        wanted = (task, repeat, variant)
+        mine = [line for line in curves if (line["task"], line["repeat"], line["variant"]) == wanted]
         for mark in MARKS:
             found = [line["curve"][str(mark)] for line in mine if str(mark) in line["curve"]]
             if found:
-                theirs = published(task, variant, mark) or "-"
+                theirs = published(task, variant, mark * repeat)
                 spread = f" ± {statistics.stdev(found):.0f}" if len(found) > 1 else ""
                 mean = f"{statistics.mean(found):.0f}{spread}"
-                lines.append(f"| {task} | {variant} | {mark:,} | {len(found)} | {mean} | {theirs} |")
+                what = task if repeat == 1 else f"{task}, actions held for {repeat}"
+                lines.append(f"| {what} | {variant} | {mark:,} | {len(found)} | {mean} | {theirs} |")
     return "\n".join(lines)
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished trainings of a results file; none if there is no file."""
-    return read_metrics(path) if path.exists() else []
+    return [{"repeat": 1, **line} for line in (read_metrics(path) if path.exists() else [])]
 
 
 def settings_of(given: list[str]) -> dict[str, Any]:
@@ -218,6 +237,7 @@ def main() -> None:
     parser.add_argument("--variant", nargs="+", default=["sac"], choices=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100_000, help="of a training, at most")
+    parser.add_argument("--repeat", type=int, default=1, help="steps of the suite for which an action is held")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--set", nargs="+", default=[], metavar="SECTION.NAME=VALUE", help="for all variants")
     parser.add_argument("--out", type=Path, default=Path("sample_efficiency.jsonl"), help="results, appended to")
@@ -228,6 +248,7 @@ def main() -> None:
             for variant in arguments.variant:
                 name = " ".join([variant, *arguments.set])
                 key = {"task": task, "variant": name, "seed": seed, "steps": arguments.steps}
+                key["repeat"] = arguments.repeat
                 if any(key.items() <= line.items() for line in read_results(arguments.out)):
                     continue
                 print(f"{task}, {name}, seed {seed}", file=sys.stderr, flush=True)
@@ -235,8 +256,9 @@ def main() -> None:
                 if task.startswith("walk-"):
                     found = walk(task.removeprefix("walk-"), settings, seed, arguments.steps)
                 else:
-                    folder = arguments.out.with_suffix("") / f"{task}_{name}_s{seed}_{arguments.steps}"
-                    found = returns(task, settings, seed, arguments.steps, arguments.threads, folder)
+                    parts = (task, name, f"s{seed}", arguments.steps, arguments.repeat)
+                    folder = arguments.out.with_suffix("") / "_".join(map(str, parts))
+                    found = returns(task, arguments.repeat, settings, seed, arguments.steps, arguments.threads, folder)
                 arguments.out.parent.mkdir(parents=True, exist_ok=True)
                 with open(arguments.out, "a") as file:
                     file.write(json.dumps({**key, **found, "versions": versions()}) + "\n")
