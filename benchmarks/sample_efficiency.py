@@ -38,7 +38,7 @@ from walking import EPISODES, Verdict, Walks, judge
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.sac import SAC, SACSettings
-from robot_rl.commands.configuration import layered, recipe, resolve
+from robot_rl.commands.configuration import layered, read_file, recipe, resolve
 from robot_rl.make import SUITE, is_suite_task, make_env, make_suite_env
 from robot_rl.settings import from_mapping
 from robot_rl.training.evaluation import deterministic_evaluation
@@ -64,15 +64,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "droq": {"sac": DROQ, "trainer": {"updates_per_step": 20}},
     "redq": {"sac": REDQ, "trainer": {"updates_per_step": 20}},
     "crossq": {"sac": CROSSQ},
-    "recommended": {
-        "sac": {**CROSSQ, "critic_hidden_sizes": [256, 256], "precision": "bfloat16"},
-        "trainer": {"updates_per_step": 2},
-    },
+    "few_steps": read_file("few_steps"),
     "simba": {"sac": SIMBA, "trainer": {"updates_per_step": 2}},
     "resets": {"sac": {"reset_interval": 200_000}, "trainer": {"updates_per_step": 10}},
 }
-"""Settings by section, on top of the paper's SAC or of a task's recipe. `recommended` is for tasks without a recipe:
-two updates a step learn as much as others' twenty, with networks that two cores can do (see docs/training.md)."""
+"""Settings by section, on top of the paper's SAC or of a task's recipe. `few_steps` is
+the preset of that name."""
 AT_100_000 = {
     "sac": {"Hopper": 1103, "Walker2d": 690, "HalfCheetah": 6156, "Ant": 747, "Humanoid": 632},
     "redq": {"Hopper": 2750, "Walker2d": 3459, "HalfCheetah": 7823, "Ant": 3287, "Humanoid": 1319},
@@ -171,7 +168,7 @@ def returns(
 
 
 def published(task: str, variant: str, steps: int) -> str:
-    """What the literature has of a variant; beside `recommended`, which is ours, what it has of the others."""
+    """What the literature has of a variant; beside `few_steps`, which is ours, what it has of the others."""
     found: dict[str, float | None] = {}
     if is_suite_task(task):
         theirs = OF_THE_SUITE.get(task.removeprefix(SUITE), {}).get(steps, (None, None))
@@ -179,7 +176,7 @@ def published(task: str, variant: str, steps: int) -> str:
     elif steps == 100_000:
         found = {name: returns.get(task.split("-")[0]) for name, returns in AT_100_000.items()}
     known = {name: value for name, value in found.items() if value is not None}
-    if variant.split()[0] == "recommended" and known:
+    if variant.split()[0] == "few_steps" and known:
         return ", ".join(f"{name} {value}" for name, value in known.items())
     return str(known.get(variant, "-"))
 

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 """Settings that suit one task on one robot, TASK-ROBOT.yaml."""
+PRESETS = Path(__file__).parent.parent / "presets"
+"""Settings for any task and robot, which `--config` knows by name."""
 
 SECTIONS = ("task", "observation", "encoder", "trainer", "ros", "real_time", "ray", *ALGORITHMS)
 KEYS = ("task", "robot", "algorithm", "robots", "seed", "on", "randomize", "begin_with", *SECTIONS[1:])
@@ -198,13 +200,19 @@ class TrainingConfig:
 def read_file(path: str | Path) -> dict[str, Any]:
     """Reads a configuration file and checks its keys, not yet their values.
 
+    Args:
+        path: of the file; or, where there is none, the name of one of `PRESETS`.
+
     Raises:
         ConfigurationError: no such file, not YAML, or an unknown key.
     """
+    presets = {preset.stem: preset for preset in PRESETS.glob("*.yaml")}
+    file = presets.get(str(path), Path(path)) if not Path(path).exists() else Path(path)
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"cannot read configuration {path}: {error.strerror or error}") from error
+        reason = f"{error.strerror or error} (built in: {', '.join(sorted(presets))})"
+        raise ConfigurationError(f"cannot read configuration {path}: {reason}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"configuration {path} is not valid YAML: {error}") from error
     values = {} if values is None else values

@@ -153,7 +153,7 @@ def _parser(brief: bool = False) -> Parser:
         "--ray", metavar="ADDRESS", help="where they are: a running cluster, HOST:PORT or auto [this machine alone]"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before a robot moves")
-    parser.add_argument("--config", metavar="FILE", help="YAML file with settings; a run's config.json will do")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with settings, a run's config.json, or few_steps")
     parser.add_argument("--resume", metavar="RUN", help="continue a run from its newest checkpoint")
     parser.add_argument("--out", metavar="DIR", help="folder of the run [runs/TASK-ROBOT/TIME_ALGORITHM_sSEED]")
     add_json(parser)

@@ -242,6 +242,27 @@ def test_recipes_are_valid(capsys):
         resolve(layered(whole, {"task": {"name": task}, "robot": robot}), path.name)
 
 
+@pytest.mark.parametrize(
+    ("task", "robot"), [("walk", "go2"), ("turn_valve", "dclaw"), ("dm_control/walker-walk", None)]
+)
+def test_presets_suit_every_task_with_its_recipe_or_without(task, robot):
+    from robot_rl.commands.configuration import PRESETS, layered, read_file, recipe, resolve
+
+    own = {"task": {"name": task}} | ({"robot": robot} if robot else {})
+    for path in PRESETS.glob("*.yaml"):
+        config = resolve(layered(recipe(task, robot), read_file(path.stem), own), path.name)
+        assert config.algorithm_settings["batch_renorm_critic"]
+        config.make_learner()
+
+
+def test_a_file_goes_before_the_preset_of_its_name(tmp_path, monkeypatch):
+    from robot_rl.commands.configuration import read_file
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "few_steps").write_text("seed: 7")
+    assert read_file("few_steps") == {"seed": 7}
+
+
 @pytest.mark.parametrize("algorithm", ["sac_value", "soft_q"])
 def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
     from robot_rl.commands.configuration import recipe
@@ -344,7 +365,7 @@ MISTAKES = {
     "a trainer setting out of range": ((*WALK, "--trainer.batch_size", "0"), ["batch_size", "at least 1"]),
     "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),
     "an object the robot lacks": (("train", "turn_valve", "--robot", "go2"), ["objects", "go2"]),
-    "no such configuration": ((*WALK, "--config", "absent.yaml"), ["absent.yaml", "No such file"]),
+    "no such configuration": ((*WALK, "--config", "absent.yaml"), ["absent.yaml", "No such file", "few_steps"]),
     "nothing to resume": (("train", "--resume", "absent"), ["absent", "config.json"]),
     "not a run": (("export", "absent"), ["absent", "config.json"]),
     "nothing to tell about": (("info", "absent.onnx"), ["absent.onnx"]),
