@@ -48,10 +48,9 @@ from robot_rl.training.trainer import TrainerSettings, train
 
 DROQ = {"layer_norm_critic": True, "critic_dropout": 0.01, "actor_q": "mean", "actor_delay": 20}
 REDQ = {"critics": 10, "target_critics": 2, "actor_q": "mean", "actor_delay": 20}
-CROSSQ = {
-    "batch_renorm_critic": True, "critic_hidden_sizes": [1024, 1024], "adam_beta1": 0.5, "actor_delay": 3,
-    "actor_learning_rate": 1e-3, "critic_learning_rate": 1e-3, "temperature_learning_rate": 1e-3,
-}  # fmt: skip
+FEW_STEPS = read_file("few_steps")
+"""The preset: CrossQ with small critics and more updates."""
+CROSSQ = {**FEW_STEPS["sac"], "critic_hidden_sizes": [1024, 1024]}
 SIMBA = {
     "residual": True, "hidden_sizes": [128], "critic_hidden_sizes": [512, 512], "running_normalizer": True,
     "weight_decay": 0.01, "actor_learning_rate": 1e-4, "critic_learning_rate": 1e-4,
@@ -64,12 +63,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "droq": {"sac": DROQ, "trainer": {"updates_per_step": 20}},
     "redq": {"sac": REDQ, "trainer": {"updates_per_step": 20}},
     "crossq": {"sac": CROSSQ},
-    "few_steps": read_file("few_steps"),
+    "few_steps": FEW_STEPS,
     "simba": {"sac": SIMBA, "trainer": {"updates_per_step": 2}},
     "resets": {"sac": {"reset_interval": 200_000}, "trainer": {"updates_per_step": 10}},
 }
-"""Settings by section, on top of the paper's SAC or of a task's recipe. `few_steps` is
-the preset of that name."""
+"""Settings by section, on top of the paper's SAC or of a task's recipe."""
 AT_100_000 = {
     "sac": {"Hopper": 1103, "Walker2d": 690, "HalfCheetah": 6156, "Ant": 747, "Humanoid": 632},
     "redq": {"Hopper": 2750, "Walker2d": 3459, "HalfCheetah": 7823, "Ant": 3287, "Humanoid": 1319},

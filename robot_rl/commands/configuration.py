@@ -207,7 +207,9 @@ def read_file(path: str | Path) -> dict[str, Any]:
         ConfigurationError: no such file, not YAML, or an unknown key.
     """
     presets = {preset.stem: preset for preset in PRESETS.glob("*.yaml")}
-    file = presets.get(str(path), Path(path)) if not Path(path).exists() else Path(path)
+    file = Path(path)
+    if not file.is_file():
+        file = presets.get(str(path), file)
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
