@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot_rl.commands.configuration import layered, recipe, resolve
+from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
 from robot_rl.commands.flags import Parser, add_json, whole_number
 from robot_rl.commands.output import duration, print_json, relative, say, table
 from robot_rl.commands.policy_files import POLICY
@@ -22,6 +22,9 @@ from robot_rl.evaluation import FIRST_SEED
 TASK, ROBOT = "walk", "go2"
 SHARE_GOOD = 0.9
 """Of the evaluation episodes, without a fall and near enough to the commanded speed."""
+LATE = {"actuation_delay": {"delay": [0.0, 0.015]}}
+"""Over ROS a command takes up to 12 ms to the motors, depending on how the clocks of policy and twin happen to lie: its
+reading ages, then it waits for the next step of the motors. A gait learnt without that falls one time in ten."""
 TWIN_SECONDS = 10.0
 VIDEO = Path("videos") / "policy.mp4"
 
@@ -36,11 +39,9 @@ def run(arguments: Sequence[str]) -> int:
     add_json(parser)
     values = parser.parse(arguments)
     began = time.monotonic()
-    steps: dict[str, Any] = {} if values.steps is None else {"trainer": {"total_steps": values.steps}}
-    given = {"task": {"name": TASK}, "robot": ROBOT, "seed": values.seed, **steps}
     from robot_rl.commands.training import CURVE, start, train_run
 
-    config = resolve(layered(recipe(TASK, ROBOT), given), "demo")
+    config = configuration(values.seed, values.steps)
     folder = start(config, ["demo", *arguments], Path(values.out) if values.out else None)
     result = train_run(folder, config)
     if result.export is None:
@@ -61,17 +62,37 @@ def run(arguments: Sequence[str]) -> int:
         print_json(found)
     else:
         print(_report(found))
-    if not walks(evaluation):
+    check_walks(evaluation, twin)
+    return 0
+
+
+def configuration(seed: int, steps: int | None = None) -> TrainingConfig:
+    """What the demo trains: the recipe, with commands as late as over ROS 2; `steps` of the environment where given."""
+    longer: dict[str, Any] = {} if steps is None else {"trainer": {"total_steps": steps}}
+    given = {"task": {"name": TASK}, "robot": ROBOT, "seed": seed, "randomize": LATE, **longer}
+    return resolve(layered(recipe(TASK, ROBOT), given), "demo")
+
+
+def check_walks(evaluation: dict[str, Any], twin: dict[str, Any]) -> None:
+    """Checks that Go2 walks as it was told, in most episodes of the simulation and to the end over ROS 2.
+
+    Args:
+        evaluation: what `robot-rl evaluate` found.
+        twin: what `over_ros` found; without ROS 2 it does not count.
+
+    Raises:
+        CheckFailed: it does not.
+    """
+    if evaluation["successes"] < SHARE_GOOD * evaluation["episodes"]:
         raise CheckFailed(
             f"Go2 does not walk yet: {evaluation['successes']} of {evaluation['episodes']} episodes without a fall and "
             f"at the right speed, wanted {SHARE_GOOD:.0%}; train longer with robot-rl demo --steps N"
         )
-    return 0
-
-
-def walks(evaluation: dict[str, Any]) -> bool:
-    """Whether a robot walks as it was told: in most episodes without a fall and at the right speed."""
-    return evaluation["successes"] >= SHARE_GOOD * evaluation["episodes"]
+    if twin.get("stopped"):
+        raise CheckFailed(
+            f"Go2 walks in simulation, but over ROS 2 it was stopped after {twin['seconds']:.1f} s: {twin['stopped']}; "
+            "train longer with robot-rl demo --steps N"
+        )
 
 
 def _evaluate_without_torch(policy: Path, episodes: int) -> dict[str, Any]:

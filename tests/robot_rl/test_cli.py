@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -588,11 +589,29 @@ def test_quick_commands_import_neither_torch_nor_a_simulator(arguments, run):
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment).returncode == 0
 
 
-def test_demo_says_so_when_go2_does_not_walk_yet(tmp_path, capsys, monkeypatch):
+def test_demo_says_so_when_go2_does_not_walk_yet():
     from robot_rl.commands import demo
+    from robot_rl.errors import CheckFailed
 
-    assert demo.walks({"successes": 9, "episodes": 10})
-    assert not demo.walks({"successes": 8, "episodes": 10})
+    good, walked = {"successes": 9, "episodes": 10}, {"seconds": 10.0, "stopped": ""}
+    demo.check_walks(good, walked)
+    demo.check_walks(good, {"skipped": "ROS 2 is not installed"})
+    with pytest.raises(CheckFailed, match="8 of 10"):
+        demo.check_walks({"successes": 8, "episodes": 10}, walked)
+    with pytest.raises(CheckFailed, match=r"over ROS 2 it was stopped after 2\.0 s: tilted"):
+        demo.check_walks(good, {"seconds": 2.0, "stopped": "tilted by 1.01 rad, allowed 1"})
+
+
+def test_demo_trains_with_commands_that_come_as_late_as_over_ros():
+    """A gait learnt with commands that arrive at once falls in the twin where they happen to come 12 ms later."""
+    from robot_rl.commands.demo import configuration
+
+    randomization = configuration(seed=0).randomization()
+    assert randomization is not None
+    mean, deviation = randomization.spread()["actuation_delay.delay"]
+    latest = mean + np.sqrt(3.0) * deviation  # of an even spread
+    assert 2.0 * mean - latest == pytest.approx(0.0, abs=1e-3)
+    assert 0.012 < latest <= 0.02
 
 
 # -- other engines and other bodies ------------------------------------------------------------------------------------
