@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,8 @@ from robot_rl.spec_file import load_robot
 Deployment = Any
 """`hardware.deployment.Deployment`; a command knows it by `make` alone."""
 
+LATE = ("actuation_delay", "observation_delay", "timing")
+"""Terms of randomisation with which a policy learns with late commands or readings."""
 _STATUS_PERIOD = 3.0
 """s between lines about how it goes."""
 
@@ -54,6 +56,8 @@ def run(arguments: Sequence[str]) -> int:
         deployment = make_deployment(parameters, values.namespace)
         try:
             say(f"{relative(path)} on {robot}: looking for the robot")
+            if not (values.lock_step or knows_delay(contract.training)):
+                say("it learnt with commands that come at once; here they are late: see docs/deployment.md")
             interrupted = _wait(deployment, "configure", signals)
             if values.reset and not interrupted:
                 deployment.node.reset()
@@ -67,6 +71,13 @@ def run(arguments: Sequence[str]) -> int:
             return _finish(deployment, interrupted, values.json)
         finally:
             deployment.close()
+
+
+def knows_delay(training: Mapping[str, Any]) -> bool:
+    """Whether a policy learnt with late commands or readings; also where its contract does not tell, by `training`."""
+    if not training or training.get("on") == "ros":
+        return True
+    return not training.get("randomize", {}).keys().isdisjoint(LATE)
 
 
 def _agreed(deployment: Deployment, yes: bool, robot: str) -> bool:

@@ -44,6 +44,7 @@ def export_run(run: Path, out: Path, checkpoint: str | None = None) -> ExportRep
         "wall_time_s": own["wall_time"],
         "seed": config.seed,
         "command": saved_command(run),
+        "on": config.on,
     }
     if config.observation.get("privileged"):
         training["critics_saw"] = "what only the simulation knows"

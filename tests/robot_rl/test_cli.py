@@ -614,6 +614,17 @@ def test_demo_trains_with_commands_that_come_as_late_as_over_ros():
     assert 0.012 < latest <= 0.02
 
 
+def test_deploy_knows_which_policies_learnt_with_late_commands():
+    from robot_rl.commands.deploy import knows_delay
+
+    plain = {"steps": 10_000, "on": "mujoco"}
+    assert not knows_delay(plain)
+    assert not knows_delay({**plain, "randomize": {"mass": [0.9, 1.1]}})
+    assert knows_delay({**plain, "randomize": {"mass": [0.9, 1.1], "actuation_delay": {"delay": [0.0, 0.015]}}})
+    assert knows_delay({**plain, "on": "ros"})
+    assert knows_delay({})  # of a policy from elsewhere nothing is said
+
+
 # -- other engines and other bodies ------------------------------------------------------------------------------------
 
 
