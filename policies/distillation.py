@@ -57,7 +57,7 @@ class DistillationSettings:
 class Distilled:
     """What `policies.export.export_policy` takes of a learner."""
 
-    actor: nn.Module
+    policy: nn.Module
     normalizer: Any
     """The first skill's."""
     observation_size: int

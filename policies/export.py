@@ -70,8 +70,8 @@ class Exportable(Protocol):
     normalizer: Any
 
     @property
-    def actor(self) -> torch.nn.Module:
-        """Its policy's network."""
+    def policy(self) -> torch.nn.Module:
+        """The network that leaves training."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def export_policy(
         normalizer=NormalizerPart(
             floats(normalizer.offset), floats(normalizer.scale), float(normalizer.clip)
         ),
-        network=_network(learner.actor),
+        network=_network(learner.policy),
         algorithm=algorithm or str(getattr(learner, "name", type(learner).__name__.lower())),
         settings=plain(settings if settings is not None else own if own is not None else {}),
         training=plain(training or {}),
@@ -165,7 +165,7 @@ def build_model(learner: Exportable, task: Task) -> bytes:
     Raises:
         ConfigurationError: the actor is of no kind that can be exported.
     """
-    return policy_graph(exporter(learner.actor), learner.normalizer.first(_seen(learner).state), task)
+    return policy_graph(exporter(learner.policy), learner.normalizer.first(_seen(learner).state), task)
 
 
 def check_parity(reference: TorchPolicy, content: bytes, observations: Array) -> tuple[float, float]:
@@ -223,9 +223,9 @@ class TorchPolicy:
         """Args: learner: whose policy; task: what it was trained on."""
         self.parts = _seen(learner)
         self._normalizer = learner.normalizer.first(self.parts.seen)
-        self._actor, self._command = learner.actor, LimitedCommand(task)
-        self._exact_actor = copy.deepcopy(learner.actor).double()
-        self._kind = exporter(learner.actor)
+        self._actor, self._command = learner.policy, LimitedCommand(task)
+        self._exact_actor = copy.deepcopy(learner.policy).double()
+        self._kind = exporter(learner.policy)
         self.actions = learner.action_size
 
     def __call__(self, observation: Array, noise: Array | None = None) -> tuple[Array, Array]:

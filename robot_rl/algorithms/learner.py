@@ -44,6 +44,11 @@ class Learner(Protocol):
         """What draws the action: `networks.Actor`, a Gaussian under the tanh, one of `actors`, or an `EnergyPolicy`."""
         ...
 
+    @property
+    def policy(self) -> nn.Module:
+        """What acts where nothing is explored, and what leaves training: the actor, or an average of it."""
+        ...
+
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """The action for raw observations.
 

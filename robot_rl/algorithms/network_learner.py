@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class NetworkLearner(ABC):
     """
 
     name: ClassVar[str]
+    actor: Any
 
     def __init__(self, observation_size: int, action_size: int, seed: int, normalizer: Normalizer | None) -> None:
         """Args: see the subclass.
@@ -44,6 +45,11 @@ class NetworkLearner(ABC):
                 f"has {observation_size}"
             )
         self._generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def policy(self) -> nn.Module:
+        """See `Learner.policy`."""
+        return self.actor
 
     @abstractmethod
     def _modules(self) -> dict[str, nn.Module]:

@@ -125,8 +125,13 @@ class SAC(ReplayLearner):
         self.target_critics: nn.Module | None = None
         if not isinstance(self.critics, BatchRenormCritics):
             self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
+        self.average_actor: nn.Module | None = None
+        if settings.actor_average > 0:
+            self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
 
+        self._actor_parameters = list(self.actor.parameters())
+        self._average_parameters = [] if self.average_actor is None else list(self.average_actor.parameters())
         self._critic_parameters = list(self.critics.parameters())
         self._target_parameters = [] if self.target_critics is None else list(self.target_critics.parameters())
         betas, decay = (settings.adam_beta1, 0.999), settings.weight_decay
@@ -140,11 +145,16 @@ class SAC(ReplayLearner):
         """The temperature, reward units per nat."""
         return float(self.log_alpha.detach().exp())
 
+    @property
+    def policy(self) -> nn.Module:
+        """See `Learner.policy`."""
+        return self.actor if self.average_actor is None else self.average_actor
+
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """See `Learner.act`."""
         observation = self._checked(observation)
         with torch.inference_mode():
-            mean, log_std = self.actor(self._normalized(observation))
+            mean, log_std = (self.policy if deterministic else self.actor)(self._normalized(observation))
             if not deterministic:
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)
             return torch.tanh(mean).numpy()
@@ -176,6 +186,8 @@ class SAC(ReplayLearner):
                 reset_network(self.target_critics, self.critics)
         if what != "critics":
             reset_network(self.actor, new_actor(*sizes, self.settings, self._generator), self._actor_adam)
+            if self.average_actor is not None:
+                reset_network(self.average_actor, self.actor)
         if what == "all":
             self.log_alpha.detach().fill_(math.log(self.settings.initial_temperature))
             self._temperature_adam.restart()
@@ -224,6 +236,8 @@ class SAC(ReplayLearner):
                 new_q = new_q.mean(dim=0, keepdim=True)  # (1, B)
             loss_pi = actor_loss(log_prob, new_q, alpha)
             self._actor_adam.minimize(loss_pi)
+            if self.average_actor is not None:
+                move_targets(self._average_parameters, self._actor_parameters, self.settings.actor_average)
 
             loss_alpha = temperature_loss(self.log_alpha, log_prob, self.target_entropy)
             if self.settings.temperature_learning_rate > 0:
@@ -242,8 +256,9 @@ class SAC(ReplayLearner):
         return {name: value.detach() for name, value in found.items()}
 
     def _modules(self) -> dict[str, nn.Module]:
-        modules: dict[str, nn.Module] = {"actor": self.actor, "critics": self.critics}
-        return modules if self.target_critics is None else {**modules, "target_critics": self.target_critics}
+        modules = {"actor": self.actor, "critics": self.critics}
+        averages = {"target_critics": self.target_critics, "average_actor": self.average_actor}
+        return modules | {name: module for name, module in averages.items() if module is not None}
 
     def _adams(self) -> dict[str, Adam]:
         return {"actor": self._actor_adam, "critics": self._critic_adam, "temperature": self._temperature_adam}

@@ -25,6 +25,7 @@ OF_ONE_PART = (
     "adam_beta1",
     "weight_decay",
     "reset_interval",
+    "actor_average",
 )
 """Settings that only the learner of observations of one part knows."""
 
@@ -85,6 +86,9 @@ class SACSettings:
     """Updates between resets, which draw new weights and keep the replay; 0 for none."""
     reset: str = "all"
     """What they draw anew: all, critics, or actor."""
+    actor_average: float = 0.0
+    """Share of the actor that moves into a running average of it whenever it moves, in [0, 1); the average is then the
+    policy that is evaluated and exported, while the actor explores. 0 for none, which makes the actor the policy."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
@@ -118,6 +122,7 @@ class SACSettings:
             weight_decay=(self.weight_decay >= 0, "zero or positive"),
             reset_interval=(self.reset_interval >= 0, "zero or positive"),
             reset=(self.reset in RESETS, ", ".join(RESETS)),
+            actor_average=(0 <= self.actor_average < 1, "in [0, 1)"),
         )
         for name in ("hidden_sizes", "critic_hidden_sizes"):
             sizes = getattr(self, name)

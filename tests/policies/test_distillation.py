@@ -50,7 +50,7 @@ def test_the_distilled_actor_comes_near_the_soft_value_and_beats_the_product(com
     rows = np.random.default_rng(1).standard_normal((100, 3)).astype(np.float32)
     seen = composed.normalized(rows)
     with torch.no_grad():
-        found, best = value(composed, seen, *distilled.actor(seen[0]))
+        found, best = value(composed, seen, *distilled.policy(seen[0]))
         product, _ = value(composed, seen, *product_of_gaussians(*composed.gaussians(seen), composed.weights(WEIGHTS)))
     # V = log of the integral of exp(Q / T), and E[Q / T - log pi] falls short of it by KL(pi || exp(Q / T) / Z)
     assert (found <= best + 1e-2).all()
@@ -63,7 +63,7 @@ def test_a_distilled_actor_leaves_as_a_plain_policy(composed, distilled, hold, t
     policy = OnnxPolicy.load(tmp_path / "a.onnx", layout=hold.layout)
     rows = np.random.default_rng(1).standard_normal((20, 3)).astype(np.float32)
     with torch.no_grad():
-        own = torch.tanh(distilled.actor(torch.from_numpy(distilled.normalizer(rows)))[0])
+        own = torch.tanh(distilled.policy(torch.from_numpy(distilled.normalizer(rows)))[0])
     np.testing.assert_allclose(policy.act(rows).action, own, atol=1e-5)
 
 

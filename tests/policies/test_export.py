@@ -16,7 +16,7 @@ from policies import export
 from policies.contract import read_contract
 from policies.export import TorchPolicy, check_parity, export_policy
 from policies.runtime import OnnxPolicy
-from robot_rl.algorithms.sac import SAC
+from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.errors import CheckFailed, ConfigurationError, StorageError
 from robot_rl.spec_file import load_robot
 from robot_rl.tasks.stand import Stand
@@ -69,6 +69,18 @@ def test_the_graph_computes_what_the_weights_say(case, hidden, tmp_path, new_lea
     answers = session.run(names, {"observation": observation, "noise": noise})
     for name, ours, theirs in zip(names, answers, forward(learner, task.spec, observation, noise), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=name)
+
+
+def test_an_average_of_the_actor_is_exported_where_there_is_one(walk, tmp_path):
+    learner = SAC(87, 12, SACSettings(hidden_sizes=(16,), actor_average=0.1), 0)
+    with torch.no_grad():
+        for parameter in learner.actor.parameters():
+            parameter.mul_(1.5)  # as if it had moved on
+    export_policy(learner, walk, tmp_path / "a.onnx")
+    observation = raw_observations(learner, 50)
+    ours = OnnxPolicy.load(tmp_path / "a.onnx").act(observation).action
+    torch.testing.assert_close(torch.from_numpy(ours), torch.tanh(learner.policy(torch.from_numpy(observation))[0]))
+    assert np.abs(ours - torch.tanh(learner.actor(torch.from_numpy(observation))[0]).detach().numpy()).max() > 1e-2
 
 
 def test_torch_and_the_file_agree_on_ten_thousand_observations_with_extremes(walk, tmp_path):

@@ -19,6 +19,7 @@ OPTIONS = {
         "running_normalizer": True,
     },
     "resets": {"reset_interval": 4},
+    "average": {"actor_average": 0.1, "actor_delay": 2},
 }  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def test_a_saved_state_goes_on_bit_for_bit_with_every_option(option: str, random
     "options",
     [
         pytest.param(("droq", "redq"), marks=pytest.mark.slow),
-        *(pytest.param((name,), marks=pytest.mark.long) for name in ("crossq", "simba", "resets")),
+        *(pytest.param((name,), marks=pytest.mark.long) for name in ("crossq", "simba", "resets", "average")),
     ],
     ids=" ".join,
 )
@@ -58,7 +59,8 @@ def test_compiled_updates_are_those_of_the_learner_with_every_option(options: tu
     settings = {"hidden_sizes": (16, 16)}
     for option in options:
         settings |= OPTIONS[option]
-    settings["actor_delay"] = 2 if "resets" in options else 1  # two graphs take twice as long to compile
+    # Two graphs take twice as long to compile.
+    settings["actor_delay"] = 2 if {"resets", "average"} & set(options) else 1
     plain, ours = (SAC(4, 2, SACSettings(**settings), seed=0) for _ in range(2))
     ours.compile(batch_size=32)
     for seed in range(6):
@@ -114,3 +116,47 @@ def test_the_learner_of_several_parts_refuses_what_it_does_not_know_by_name():
     with pytest.raises(ConfigurationError, match="critics, critic_dropout"):
         PartedSAC(parts, 2, SACSettings(critics=5, critic_dropout=0.1))
     PartedSAC(parts, 2, SACSettings(layer_norm_critic=True, hidden_sizes=(8,)))
+
+
+def test_the_average_follows_the_actor_whenever_it_moves(random_batch):
+    learner = SAC(4, 2, SACSettings(hidden_sizes=(16,), actor_average=0.25, actor_delay=2), seed=0)
+    before = [parameter.clone() for parameter in learner.actor.parameters()]
+    weight = 1.0
+    average = [torch.zeros_like(one) for one in before]  # of what the actor was after each time it moved
+    for seed in range(6):
+        learner.update(random_batch(seed=seed))
+        if seed % 2:
+            weight *= 0.75
+            average = [0.75 * a + 0.25 * p for a, p in zip(average, learner.actor.parameters(), strict=True)]
+    for a, first, ours in zip(average, before, learner.policy.parameters(), strict=True):
+        torch.testing.assert_close(ours, a + weight * first)  # the rest is the actor at the start
+
+
+def test_the_average_is_the_policy_and_the_actor_explores(random_batch):
+    learner = SAC(4, 2, SACSettings(hidden_sizes=(16,), actor_average=0.1, log_std_min=-20.0, log_std_max=-19.0))
+    for seed in range(20):
+        learner.update(random_batch(seed=seed))
+    observation = np.ones(4, np.float32)
+
+    def mode(actor: torch.nn.Module) -> np.ndarray:
+        return torch.tanh(actor(torch.from_numpy(observation))[0]).detach().numpy()
+
+    assert np.abs(mode(learner.policy) - mode(learner.actor)).max() > 1e-3
+    assert learner.act(observation, deterministic=True) == pytest.approx(mode(learner.policy), abs=1e-6)
+    assert learner.act(observation) == pytest.approx(mode(learner.actor), abs=1e-6)  # its spread is next to nothing
+
+
+@pytest.mark.parametrize("what", ["all", "actor", "critics"])
+def test_a_reset_begins_the_average_anew_with_the_actor(what: str, random_batch):
+    learner = SAC(4, 2, SACSettings(hidden_sizes=(16,), actor_average=0.1))
+    learner.update(random_batch())
+    learner.reset(what)
+    pairs = zip(learner.policy.parameters(), learner.actor.parameters(), strict=True)
+    assert all(torch.equal(average, own) for average, own in pairs) is (what != "critics")
+
+
+def test_without_an_average_the_actor_is_the_policy():
+    learner = SAC(4, 2, SACSettings(hidden_sizes=(16,)))
+    assert learner.policy is learner.actor
+    with pytest.raises(ConfigurationError, match="actor_average"):
+        SACSettings(actor_average=1.0)
