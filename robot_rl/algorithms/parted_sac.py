@@ -75,15 +75,20 @@ class PartedSAC(ReplayLearner):
 
         bounds, hidden = (settings.log_std_min, settings.log_std_max), settings.hidden_sizes
         self.encoder: Encoder | None = None  # that the critics share
-        self._policy: nn.Module  # the part of the actor that its loss changes
+        self._moved: nn.Module  # the part of the actor that its loss changes
         if parts.camera is None:
-            self._policy = actor = Actor(parts.state, action_size, hidden, bounds, self._generator)
+            self._moved = actor = Actor(parts.state, action_size, hidden, bounds, self._generator)
             self.actor: nn.Module = actor
         else:
             eyes = Encoder(parts.camera, self.encoder_settings, self._generator)
             seeing = SeeingActor(eyes, parts.state, action_size, hidden, bounds, self._generator)
             self.actor, self.encoder = seeing, eyes if self._shared else None
-            self._policy = seeing.policy if self._shared else seeing
+            self._moved = seeing.policy if self._shared else seeing
+        self.average_actor: nn.Module | None = None
+        if settings.actor_average > 0:
+            self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
+        self._averaged = list(self.actor.parameters())
+        self._averages = [] if self.average_actor is None else list(self.average_actor.parameters())
         known = parts.state + (self.encoder_settings.features if self._shared else parts.privileged)
         self.critics = Critics(2, known, action_size, hidden, settings.layer_norm_critic, self._generator)
         self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
@@ -96,7 +101,7 @@ class PartedSAC(ReplayLearner):
             self._targets += list(self.target_encoder.parameters())
             self._sources += list(self.encoder.parameters())
         self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
-        self._actor_adam = Adam(dict(self._policy.named_parameters()), settings.actor_learning_rate)
+        self._actor_adam = Adam(dict(self._moved.named_parameters()), settings.actor_learning_rate)
         self._critic_adam = Adam(critic_weights, settings.critic_learning_rate)
         self._temperature_adam = Adam({"log_alpha": self.log_alpha}, settings.temperature_learning_rate)
 
@@ -105,6 +110,11 @@ class PartedSAC(ReplayLearner):
         """The temperature, reward units per nat."""
         return float(self.log_alpha.detach().exp())
 
+    @property
+    def policy(self) -> nn.Module:
+        """See `Learner.policy`."""
+        return self.actor if self.average_actor is None else self.average_actor
+
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """See `Learner.act`; rows may end before the privileged part."""
         row = np.asarray(observation, dtype=np.float32)
@@ -112,7 +122,8 @@ class PartedSAC(ReplayLearner):
             allowed = " or ".join(f"(..., {size})" for size in dict.fromkeys((self.parts.seen, self.parts.size)))
             raise InvalidInput(f"observation has shape {row.shape}, the policy takes {allowed}")
         with torch.inference_mode():
-            mean, log_std = self.actor(torch.from_numpy(self._seen_normalizer(row[..., : self.parts.seen])))
+            actor = self.policy if deterministic else self.actor
+            mean, log_std = actor(torch.from_numpy(self._seen_normalizer(row[..., : self.parts.seen])))
             if not deterministic:
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)
             return torch.tanh(mean).numpy()
@@ -138,7 +149,7 @@ class PartedSAC(ReplayLearner):
         known = known.detach()
         # Where they share the encoder, features and state are what the actor gets too; the step that the critics just
         # made has moved the encoder, but by no more than a step.
-        mean, log_std = self._policy(known if self._shared else row[:, : self.parts.seen])
+        mean, log_std = self._moved(known if self._shared else row[:, : self.parts.seen])
         new_action, log_prob = sample_with_log_prob(mean, log_std, draws[1])  # (B, A), (B,)
         new_q = self.critics.climbed(known, new_action)  # (2, B)
         loss_pi = actor_loss(log_prob, new_q, alpha)
@@ -149,6 +160,8 @@ class PartedSAC(ReplayLearner):
             self._temperature_adam.minimize(loss_alpha)
 
         move_targets(self._targets, self._sources, self.settings.tau)
+        if self.average_actor is not None:  # with the encoder, which the critics' loss may have moved
+            move_targets(self._averages, self._averaged, self.settings.actor_average)
 
         if not metrics:
             return {}
@@ -179,12 +192,9 @@ class PartedSAC(ReplayLearner):
         return torch.cat([state, row[:, self.parts.seen :]], dim=1)
 
     def _modules(self) -> dict[str, nn.Module]:
-        modules: dict[str, nn.Module] = {
-            "actor": self.actor,
-            "critics": self.critics,
-            "target_critics": self.target_critics,
-        }
-        return modules if self.target_encoder is None else {**modules, "target_encoder": self.target_encoder}
+        modules = {"actor": self.actor, "critics": self.critics, "target_critics": self.target_critics}
+        others = {"target_encoder": self.target_encoder, "average_actor": self.average_actor}
+        return modules | {name: module for name, module in others.items() if module is not None}
 
     def _adams(self) -> dict[str, Adam]:
         return {"actor": self._actor_adam, "critics": self._critic_adam, "temperature": self._temperature_adam}

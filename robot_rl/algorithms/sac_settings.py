@@ -25,7 +25,6 @@ OF_ONE_PART = (
     "adam_beta1",
     "weight_decay",
     "reset_interval",
-    "actor_average",
 )
 """Settings that only the learner of observations of one part knows."""
 

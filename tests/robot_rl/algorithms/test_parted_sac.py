@@ -1,5 +1,7 @@
 """Soft actor-critic whose actor and critics observe different things."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,9 +91,25 @@ def test_the_target_encoder_follows_the_encoder():
 
 
 @pytest.mark.parametrize("name", PARTS)
+def test_the_average_follows_the_whole_actor_and_is_the_policy(name):
+    learner = make(name, SACSettings(hidden_sizes=(16, 16), actor_average=0.25))
+    average = [parameter.detach().clone() for parameter in learner.actor.parameters()]
+    for seed in range(3):
+        learner.update(batch_of(PARTS[name].size, seed))
+        average = [0.75 * a + 0.25 * p.detach() for a, p in zip(average, learner.actor.parameters(), strict=True)]
+    for wanted, ours in zip(average, learner.policy.parameters(), strict=True):
+        torch.testing.assert_close(ours, wanted)
+    row = np.random.default_rng(1).standard_normal((4, PARTS[name].seen)).astype(np.float32)
+    mode = torch.tanh(learner.policy(torch.from_numpy(row))[0]).detach().numpy()
+    np.testing.assert_allclose(learner.act(row, deterministic=True), mode, atol=1e-6)
+    assert np.abs(torch.tanh(learner.actor(torch.from_numpy(row))[0]).detach().numpy() - mode).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_a_saved_learner_goes_on_bit_for_bit(name):
     eyes = EncoderSettings(channels=(8,), features=8, shift=1)
-    learner, again = make(name, eyes=eyes), make(name, seed=9, eyes=eyes)
+    settings = replace(SMALL, actor_average=0.1)
+    learner, again = make(name, settings, eyes=eyes), make(name, settings, seed=9, eyes=eyes)
     size = PARTS[name].size
     learner.update(batch_of(size, 0))
     again.load_state(learner.state())
