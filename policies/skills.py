@@ -74,7 +74,7 @@ class Skill:
         own = asdict(learner.settings) if settings is None else dict(settings)
         return cls(
             name,
-            learner.actor,
+            learner.policy,
             learner.critics,
             learner.normalizer,
             float(learner.alpha),
