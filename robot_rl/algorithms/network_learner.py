@@ -95,7 +95,10 @@ class NetworkLearner(ABC):
 
     def load_state(self, state: State) -> None:
         """See `Learner.load_state`."""
-        own = state.part(self.name)
-        copy_into(self._named_tensors(), own.tensors, type(self).__name__)
+        own, named = state.part(self.name), self._named_tensors()
+        # One that kept no average, of a run that another one begins with, gives its actor.
+        averages = {name: name.removeprefix("average_") for name in named if name.startswith("average_actor/")}
+        actor = {name: own.tensors[of] for name, of in averages.items() if of in own.tensors}
+        copy_into(named, {**actor, **own.tensors}, type(self).__name__)
         self._generator.set_state(own.tensors["generator"])
         self.normalizer.load_state(state.part("normalizer"))

@@ -160,3 +160,13 @@ def test_without_an_average_the_actor_is_the_policy():
     assert learner.policy is learner.actor
     with pytest.raises(ConfigurationError, match="actor_average"):
         SACSettings(actor_average=1.0)
+
+
+def test_an_average_begins_as_the_actor_of_a_learner_that_kept_none(random_batch):
+    before = SAC(4, 2, SACSettings(hidden_sizes=(16,)), seed=1)
+    before.update(random_batch())
+    learner = SAC(4, 2, SACSettings(hidden_sizes=(16,), actor_average=0.1), seed=0)
+    learner.load_state(before.state())
+    pairs = zip(learner.policy.parameters(), before.actor.parameters(), strict=True)
+    assert all(torch.equal(average, actor) for average, actor in pairs)
+    before.load_state(learner.state())  # and back
