@@ -25,10 +25,12 @@ class NetworkLearner(ABC):
 
     Attributes:
         name: of the algorithm, by which a saved state is known.
+        average_actor: that follows the actor, where a learner keeps one.
     """
 
     name: ClassVar[str]
     actor: Any
+    average_actor: nn.Module | None = None
 
     def __init__(self, observation_size: int, action_size: int, seed: int, normalizer: Normalizer | None) -> None:
         """Args: see the subclass.
@@ -49,7 +51,7 @@ class NetworkLearner(ABC):
     @property
     def policy(self) -> nn.Module:
         """See `Learner.policy`."""
-        return self.actor
+        return self.actor if self.average_actor is None else self.average_actor
 
     @abstractmethod
     def _modules(self) -> dict[str, nn.Module]:

@@ -84,7 +84,6 @@ class PartedSAC(ReplayLearner):
             seeing = SeeingActor(eyes, parts.state, action_size, hidden, bounds, self._generator)
             self.actor, self.encoder = seeing, eyes if self._shared else None
             self._moved = seeing.policy if self._shared else seeing
-        self.average_actor: nn.Module | None = None
         if settings.actor_average > 0:
             self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self._averaged = list(self.actor.parameters())
@@ -109,11 +108,6 @@ class PartedSAC(ReplayLearner):
     def alpha(self) -> float:
         """The temperature, reward units per nat."""
         return float(self.log_alpha.detach().exp())
-
-    @property
-    def policy(self) -> nn.Module:
-        """See `Learner.policy`."""
-        return self.actor if self.average_actor is None else self.average_actor
 
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """See `Learner.act`; rows may end before the privileged part."""

@@ -125,7 +125,6 @@ class SAC(ReplayLearner):
         self.target_critics: nn.Module | None = None
         if not isinstance(self.critics, BatchRenormCritics):
             self.target_critics = copy.deepcopy(self.critics).requires_grad_(False)
-        self.average_actor: nn.Module | None = None
         if settings.actor_average > 0:
             self.average_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.log_alpha = nn.Parameter(torch.tensor(settings.initial_temperature).log())
@@ -144,11 +143,6 @@ class SAC(ReplayLearner):
     def alpha(self) -> float:
         """The temperature, reward units per nat."""
         return float(self.log_alpha.detach().exp())
-
-    @property
-    def policy(self) -> nn.Module:
-        """See `Learner.policy`."""
-        return self.actor if self.average_actor is None else self.average_actor
 
     def act(self, observation: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """See `Learner.act`."""
