@@ -23,7 +23,7 @@ TASK, ROBOT = "walk", "go2"
 SHARE_GOOD = 0.9
 """Of the evaluation episodes, without a fall and near enough to the commanded speed."""
 LATE = {"actuation_delay": {"delay": [0.0, 0.015]}}
-"""Over ROS a command takes up to 12 ms to the motors, depending on how the clocks of policy and twin happen to lie: its
+"""Over ROS a command takes some 10 ms to the motors, depending on how the clocks of policy and twin happen to lie: its
 reading ages, then it waits for the next step of the motors. A gait learnt without that falls one time in ten."""
 TWIN_SECONDS = 10.0
 VIDEO = Path("videos") / "policy.mp4"

@@ -603,7 +603,7 @@ def test_demo_says_so_when_go2_does_not_walk_yet():
 
 
 def test_demo_trains_with_commands_that_come_as_late_as_over_ros():
-    """A gait learnt with commands that arrive at once falls in the twin where they happen to come 12 ms later."""
+    """A gait learnt with commands that arrive at once falls in the twin where they happen to come some 12 ms later."""
     from robot_rl.commands.demo import configuration
 
     randomization = configuration(seed=0).randomization()
