@@ -29,7 +29,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ import gymnasium
 import numpy as np
 import yaml
 from gymnasium.vector import SyncVectorEnv
+from tables import markdown, over_seeds
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.on_policy import OnPolicy
@@ -157,40 +158,45 @@ def at_marks(curve: dict[int, float], uncounted: int) -> dict[str, float]:
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of an output file; none if there is no file."""
-    lines = read_metrics(path) if path.exists() else []
+    """The finished runs of an output file; none if there is no file.
+
+    Settings that are the learner's defaults by now are left out, and what a run had after so many steps is read off
+    its curve.
+    """
     missing = {"algorithm": "sac", "envs": 1, "settings": {}, "uncounted": 0}
-    return [{**missing, **line} for line in lines]
+    found = [{**missing, **line} for line in (read_metrics(path) if path.exists() else [])]
+    for line in found:
+        known = ALGORITHMS[line["algorithm"]]
+        defaults = vars(known.load(known.settings)())
+        line["settings"] = {key: value for key, value in line["settings"].items() if defaults.get(key) != value}
+        line["returns"] = at_marks({int(step): value for step, value in line["curve"].items()}, line["uncounted"])
+    return found
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """A Markdown table: mean and standard deviation over the seeds, beside the published ones."""
-    lines = [
-        "| algorithm | environment | steps | seeds | this project | published | within one std, or better |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def table(results: list[dict[str, Any]], marks: Sequence[int] = MARKS) -> str:
+    """In Markdown: mean and standard deviation over the seeds after `marks` steps, beside the published ones."""
+    heads = ("learner", "environment", "steps", "this project: mean ± deviation (seeds 0, 1, ...)", "published",
+             "within one deviation, or better")  # fmt: skip
     by_kind: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for result in results:
         given = {**result["settings"], **({"uncounted": result["uncounted"]} if result["uncounted"] else {})}
         settings = ", ".join(f"{key} {value}" for key, value in given.items())
         by_kind.setdefault((result["algorithm"], settings, result["env"]), []).append(result)
+    rows = []
     for (algorithm, settings, name), mine in sorted(by_kind.items()):
-        for mark in MARKS:
-            runs = [result for result in mine if str(mark) in result["returns"]]
-            returns = [result["returns"][str(mark)] for result in runs]
+        for mark in marks:
+            returns = {line["seed"]: line["returns"][str(mark)] for line in mine if str(mark) in line["returns"]}
             if not returns:
                 continue
-            spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
             published = PUBLISHED.get(algorithm, {}).get(name.split("-")[0], {}).get(mark)
             theirs, verdict = "-", "-"
             if published is not None:
-                mean, std = published
-                theirs, verdict = f"{mean} ± {std}", "yes" if np.mean(returns) >= mean - std else "no"
-            seeds = ", ".join(str(run["seed"]) for run in sorted(runs, key=lambda run: run["seed"]))
-            ours = f"{np.mean(returns):.0f} ± {spread:.0f}"
-            title = f"{algorithm}, {settings}" if settings else algorithm
-            lines.append(f"| {title} | {name} | {mark} | {seeds} | {ours} | {theirs} | {verdict} |")
-    return "\n".join(lines)
+                mean, deviation = published
+                theirs = f"{mean} ± {deviation}"
+                verdict = "yes" if np.mean(list(returns.values())) >= mean - deviation else "no"
+            title = f"`{algorithm}`, {settings}" if settings else f"`{algorithm}`"
+            rows.append((title, name, f"{mark:,}", over_seeds(returns), theirs, verdict))
+    return markdown(heads, rows)
 
 
 def main() -> int:

@@ -23,17 +23,19 @@ import argparse
 import contextlib
 import importlib.metadata
 import json
+import math
 import platform
 import shutil
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import yaml
+from tables import markdown, over_seeds
 from walking import EPISODES, Verdict, Walks, judge
 
 from robot_rl.algorithms.learner import Learner
@@ -76,6 +78,7 @@ AT_100_000 = {
     "simba": {"Hopper": 2206, "Walker2d": 2756, "HalfCheetah": 5462, "Ant": 4176, "Humanoid": 3725},
 }
 """Published mean returns after 100,000 steps on -v4, by variant."""
+TITLES = {"sac": "SAC", "redq": "REDQ", "droq": "DroQ", "crossq": "CrossQ", "simba": "SimBa"}
 OF_THE_SUITE = {
     "walker-walk": {100_000: (449, 962), 250_000: (732, 965), 500_000: (942, 972), 1_000_000: (958, None)},
     "cheetah-run": {100_000: (178, 642), 250_000: (362, 831), 500_000: (586, 890), 1_000_000: (805, None)},
@@ -175,39 +178,45 @@ def published(task: str, variant: str, steps: int) -> str:
         found = {name: returns.get(task.split("-")[0]) for name, returns in AT_100_000.items()}
     known = {name: value for name, value in found.items() if value is not None}
     if variant.split()[0] == "few_steps" and known:
-        return ", ".join(f"{name} {value}" for name, value in known.items())
+        titles = {**TITLES, **({"simba": "SimbaV2"} if is_suite_task(task) else {})}
+        return ", ".join(f"{titles[name]} {value}" for name, value in known.items())
     return str(known.get(variant, "-"))
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Two Markdown tables, of walking and of returns; what there is none of is left out."""
-    walks = [line for line in results if "walked" in line]
-    lines = []
-    if walks:
-        lines.append("| task | variant | seeds | walked | steps to walk, median (least to most) |")
-        lines.append("|---|---|---|---|---|")
-    for key in sorted({(line["task"], line["variant"]) for line in walks}):
-        mine = [line for line in walks if (line["task"], line["variant"]) == key]
-        steps = sorted(line["walked"] or float("inf") for line in mine)
-        done = [step for step in steps if step < float("inf")]
-        shown = [f"{one:,.0f}" if one < float("inf") else "more" for one in (statistics.median(steps), *steps)]
-        spread = f"{shown[0]} ({shown[1]} to {shown[-1]})"
-        lines.append(f"| {key[0]} | {key[1]} | {len(mine)} | {len(done)} | {spread} |")
-    curves = [line for line in results if "curve" in line]
-    if curves:
-        lines += ["", "| task | variant | steps | seeds | return | published |", "|---|---|---|---|---|---|"]
-    for task, repeat, variant in sorted({(line["task"], line["repeat"], line["variant"]) for line in curves}):
-        wanted = (task, repeat, variant)
-        mine = [line for line in curves if (line["task"], line["repeat"], line["variant"]) == wanted]
-        for mark in MARKS:
-            found = [line["curve"][str(mark)] for line in mine if str(mark) in line["curve"]]
+def walking_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Steps until a robot walked, in Markdown; empty if no robot learnt to walk here."""
+    by_kind: dict[tuple[str, str], dict[int, float]] = {}
+    for line in results:
+        if "walked" in line:
+            by_kind.setdefault((line["task"], line["variant"]), {})[line["seed"]] = line["walked"] or math.inf
+    heads = ("task", "settings", "steps until it walks (seeds 0, 1, ...)", "median")
+    rows = []
+    for (task, variant), steps in sorted(by_kind.items()):
+        each = ", ".join(_thousands(steps[seed]) for seed in sorted(steps))
+        rows.append((task, variant, each, _thousands(statistics.median(steps.values()))))
+    return markdown(heads, rows) if rows else ""
+
+
+def _thousands(steps: float) -> str:
+    return f"{steps:,.0f}" if steps < math.inf else "more"
+
+
+def returns_table(results: Sequence[Mapping[str, Any]], marks: Sequence[int] = MARKS) -> str:
+    """Returns after `marks` steps beside the published ones, in Markdown; empty if there are none."""
+    by_kind: dict[tuple[str, int, str], list[Mapping[str, Any]]] = {}
+    for line in results:
+        if "curve" in line:
+            by_kind.setdefault((line["task"], line["repeat"], line["variant"]), []).append(line)
+    heads = ("environment", "settings", "steps", "return: mean ± deviation (seeds 0, 1, ...)", "published")
+    rows = []
+    for (task, repeat, variant), mine in sorted(by_kind.items()):
+        for mark in marks:
+            found = {line["seed"]: line["curve"][str(mark)] for line in mine if str(mark) in line["curve"]}
             if found:
-                theirs = published(task, variant, mark * repeat)
-                spread = f" ± {statistics.stdev(found):.0f}" if len(found) > 1 else ""
-                mean = f"{statistics.mean(found):.0f}{spread}"
                 what = task if repeat == 1 else f"{task}, actions held for {repeat}"
-                lines.append(f"| {what} | {variant} | {mark:,} | {len(found)} | {mean} | {theirs} |")
-    return "\n".join(lines)
+                theirs = published(task, variant, mark * repeat)
+                rows.append((what, variant, f"{mark:,}", over_seeds(found), theirs))
+    return markdown(heads, rows) if rows else ""
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -259,7 +268,8 @@ def main() -> None:
                     file.write(json.dumps({**key, **found, "versions": versions()}) + "\n")
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "mujoco", "gymnasium"))
     print(f"{platform.machine()}, {arguments.threads} threads, Python {platform.python_version()}, {packages}")
-    print(table(read_results(arguments.out)))
+    results = read_results(arguments.out)
+    print("\n\n".join(table for table in (walking_table(results), returns_table(results)) if table))
 
 
 if __name__ == "__main__":

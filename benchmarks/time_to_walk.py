@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -37,6 +38,8 @@ from robot_rl.env import RobotEnv
 from robot_rl.evaluation import Act
 from robot_rl.settings import from_mapping
 from robot_rl.training.pipeline import train_in_pipeline
+from robot_rl.training.run import versions
+from robot_rl.training.speed import machine
 from robot_rl.training.trainer import TrainerSettings, train
 
 
@@ -154,7 +157,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60_000, help="most steps of one training")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="most seconds of one training")
     parser.add_argument("--interval", type=int, default=1_000, help="steps between evaluations")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--results", type=Path, metavar="FILE.jsonl", help="append a line of JSON for every training")
     arguments = parser.parse_args()
     results: list[Result] = []
     for seed in arguments.seeds:
@@ -171,13 +174,14 @@ def main() -> None:
                     train_sb3(config, judge, arguments.steps, arguments.interval, learner == "sb3-recipe")
             except (Walks, TooLong):
                 pass
-    if arguments.json:
-        print(json.dumps([vars(result) for result in results]))
-        return
+            if arguments.results:
+                setting = {"machine": machine(), "threads": torch.get_num_threads(), "versions": versions()}
+                with arguments.results.open("a") as file:
+                    file.write(json.dumps({**vars(result), **setting}) + "\n")
     others = any(not learner.startswith("ours") for learner in arguments.learners)
     packages = ("torch", "mujoco", *(("stable-baselines3",) if others else ()))
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}")
+    installed = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {installed}")
     for learner in arguments.learners:
         mine = [result for result in results if result.learner == learner]
         walked = [result for result in mine if result.seconds is not None]

@@ -20,14 +20,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"halfcheetah": (17, 6), "go2": (48, 12), "large": (376, 17)}
+TITLES = {
+    "eager": "eager", "compiled": "compiled", "bfloat16": "compiled, bfloat16", "sb3": "Stable-Baselines3",
+    "sbx": "SBX", "bound": "the products alone",
+}  # fmt: skip
 OURS = ("eager", "compiled", "bfloat16")
 OTHERS = ("sb3", "sbx")
 BATCH, AT_ONCE = 256, 32
@@ -217,18 +222,24 @@ def spread(values: np.ndarray, form: str = "{:.2f}") -> str:
     return f"{form.format(middle)} ({form.format(low)} to {form.format(high)})"
 
 
-def report(found: dict[str, Any]) -> str:
-    """A table for a person: rates and ratios as median and quartiles over all turns."""
-    rates = {kind: np.array(values) for kind, values in found["updates_per_second"].items()}
-    busy = {kind: np.array(values) for kind, values in found["updates_per_processor_second"].items()}
-    references = [kind for kind in ("sb3", "sbx", "bound") if kind in rates]
-    heads = ["", "updates/s", "per s of processor time", *(f"x {kind}" for kind in references)]
-    lines = [f"{found['size']} {SIZES[found['size']]}", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for kind, values in rates.items():
-        ratios = [spread(values / rates[other]) if other != kind else "" for other in references]
-        cells = [kind, spread(values, "{:.0f}"), spread(busy[kind], "{:.0f}"), *ratios]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def table(results: Sequence[Mapping[str, Any]], shown: Sequence[str] = ()) -> str:
+    """Rates and ratios as median and quartiles over all turns, in Markdown.
+
+    Args:
+        results: a line of the results file each; what a size was measured with last counts.
+        shown: contestants in the rows; all if empty.
+    """
+    last = {found["size"]: found["updates_per_second"] for found in results}
+    present = [kind for kind in ("sb3", "sbx", "bound") if all(kind in rates for rates in last.values())]
+    heads = ["observation, action", "who", "updates/s", *(f"x {TITLES[kind]}" for kind in present)]
+    rows = []
+    for size, given in last.items():
+        rates = {kind: np.array(values) for kind, values in given.items()}
+        for kind in shown or rates:
+            if kind in rates:
+                ratios = [spread(rates[kind] / rates[other]) if other != kind else "" for other in present]
+                rows.append((f"{size} {SIZES[size]}", TITLES[kind], spread(rates[kind], "{:.0f}"), *ratios))
+    return markdown(heads, rows)
 
 
 def main() -> None:
@@ -259,7 +270,7 @@ def main() -> None:
     for size in given.size:
         found = measure(size, given)
         found = {"machine": machine(), "threads": given.threads, **found, "versions": versions() | found["versions"]}
-        print(f"\n{report(found)}", flush=True)
+        print(f"\n{table([found])}", flush=True)
         if given.results:
             with given.results.open("a") as file:
                 file.write(json.dumps(found) + "\n")

@@ -1,6 +1,8 @@
 """What the pages say is true where a machine can tell."""
 
+import importlib
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,29 @@ def test_the_composition_on_the_page_is_exact():
     assert abs(names["exact"] - names["alone"]).max() < 1e-9
     assert (names["average"] - names["bound"] < names["alone"]).all()
     assert (names["alone"] < names["average"]).all()
+
+
+@pytest.fixture
+def result_pages(monkeypatch):
+    """The module that writes tables of results into pages."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("pages")
+
+
+def test_tables_of_results_are_what_was_measured(result_pages):
+    stale = [path.name for path in result_pages.PAGES if result_pages.filled(path.read_text()) != path.read_text()]
+    assert not stale, "`python benchmarks/pages.py` writes these pages anew"
+
+
+def test_a_wrong_figure_in_a_table_of_results_is_noticed(result_pages):
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    forged = page.replace("| walk-go2 | sac | 6,000", "| walk-go2 | sac | 5,000")
+    assert forged != page
+    assert result_pages.filled(forged) == page
+    assert result_pages.filled("no table, <!-- end -->") == "no table, <!-- end -->"
+
+
+def test_a_mean_over_seeds_shows_each_of_them():
+    over_seeds = runpy.run_path(str(ROOT / "benchmarks" / "tables.py"))["over_seeds"]
+    assert over_seeds({1: 3.0, 0: 1.0, 2: 5.0}) == "3 ± 2 (1, 3, 5)"
+    assert over_seeds({4: 3.0}) == "3 (seed 4: 3)"

@@ -1,0 +1,79 @@
+"""Writes the tables of the docs that come from `benchmarks/results`.
+
+    python benchmarks/pages.py
+    python benchmarks/pages.py --check
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `--check` writes nothing and exits with 1 where a page
+says something else than the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import returns
+import sample_efficiency
+import update_speed
+
+from robot_rl.training.metrics import read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "learners.md")
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _update_speed() -> str:
+    return update_speed.table(read_metrics(RESULTS / "update_speed.jsonl"), update_speed.OURS)
+
+
+def _steps_to_walk() -> str:
+    return sample_efficiency.walking_table(sample_efficiency.read_results(RESULTS / "steps_to_walk.jsonl"))
+
+
+def _few_steps() -> str:
+    found = sample_efficiency.read_results(RESULTS / "few_steps.jsonl")
+    return sample_efficiency.returns_table(found, marks=(50_000, 100_000))
+
+
+def _returns() -> str:
+    return returns.table(returns.read_results(RESULTS / "returns.jsonl"), marks=(300_000,))
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "update_speed": _update_speed,
+    "steps_to_walk": _steps_to_walk,
+    "few_steps": _few_steps,
+    "returns": _returns,
+}
+"""By the name that stands in a page."""
+
+
+def filled(page: str) -> str:
+    """A page with every table as the results have it.
+
+    Raises:
+        KeyError: if the page asks for a table that there is none of.
+    """
+    return MARKED.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", page)
+
+
+def main() -> int:
+    """Reads the command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page has to be written")
+    check = parser.parse_args().check
+    stale = {path: new for path in PAGES if (new := filled(path.read_text())) != path.read_text()}
+    for path, new in stale.items():
+        print(f"{path.relative_to(ROOT)}: {'says something else than the results' if check else 'written'}")
+        if not check:
+            path.write_text(new)
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
