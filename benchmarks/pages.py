@@ -1,17 +1,14 @@
 """Writes the tables of the docs that come from `benchmarks/results`.
 
     python benchmarks/pages.py
-    python benchmarks/pages.py --check
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `--check` writes nothing and exits with 1 where a page
-says something else than the results.
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A test notices where a page says something else than
+the results.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -62,18 +59,14 @@ def filled(page: str) -> str:
     return MARKED.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n{found[3]}", page)
 
 
-def main() -> int:
-    """Reads the command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page has to be written")
-    check = parser.parse_args().check
-    stale = {path: new for path in PAGES if (new := filled(path.read_text())) != path.read_text()}
-    for path, new in stale.items():
-        print(f"{path.relative_to(ROOT)}: {'says something else than the results' if check else 'written'}")
-        if not check:
-            path.write_text(new)
-    return 1 if check and stale else 0
+def main() -> None:
+    """Writes the pages whose tables are not as the results have them."""
+    for path in PAGES:
+        page = path.read_text()
+        if filled(page) != page:
+            path.write_text(filled(page))
+            print(f"{path.relative_to(ROOT)}: written")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

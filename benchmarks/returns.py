@@ -136,7 +136,6 @@ def run_one(
         "envs": envs,
         "settings": given,
         "uncounted": uncounted,
-        "returns": at_marks(curve, uncounted),
         "return_std_over_episodes": at_marks(spreads, uncounted),
         "curve": {str(step): value for step, value in curve.items()},
         "wall_time_s": result.wall_time,
@@ -158,34 +157,34 @@ def at_marks(curve: dict[int, float], uncounted: int) -> dict[str, float]:
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished runs of an output file; none if there is no file.
-
-    Settings that are the learner's defaults by now are left out, and what a run had after so many steps is read off
-    its curve.
-    """
+    """The finished runs of an output file; none if there is no file."""
     missing = {"algorithm": "sac", "envs": 1, "settings": {}, "uncounted": 0}
-    found = [{**missing, **line} for line in (read_metrics(path) if path.exists() else [])]
-    for line in found:
-        known = ALGORITHMS[line["algorithm"]]
-        defaults = vars(known.load(known.settings)())
-        line["settings"] = {key: value for key, value in line["settings"].items() if defaults.get(key) != value}
-        line["returns"] = at_marks({int(step): value for step, value in line["curve"].items()}, line["uncounted"])
-    return found
+    return [{**missing, **line} for line in (read_metrics(path) if path.exists() else [])]
+
+
+def title(result: Mapping[str, Any]) -> str:
+    """Learner and settings of a run, those left out that are the learner's defaults by now."""
+    known = ALGORITHMS[result["algorithm"]]
+    defaults = vars(known.load(known.settings)())
+    given = {key: value for key, value in result["settings"].items() if defaults.get(key) != value}
+    if result["uncounted"]:
+        given["uncounted"] = result["uncounted"]
+    return ", ".join([f"`{result['algorithm']}`", *(f"{key} {value}" for key, value in given.items())])
 
 
 def table(results: list[dict[str, Any]], marks: Sequence[int] = MARKS) -> str:
     """In Markdown: mean and standard deviation over the seeds after `marks` steps, beside the published ones."""
     heads = ("learner", "environment", "steps", "this project: mean ± deviation (seeds 0, 1, ...)", "published",
              "within one deviation, or better")  # fmt: skip
-    by_kind: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for result in results:
-        given = {**result["settings"], **({"uncounted": result["uncounted"]} if result["uncounted"] else {})}
-        settings = ", ".join(f"{key} {value}" for key, value in given.items())
-        by_kind.setdefault((result["algorithm"], settings, result["env"]), []).append(result)
+    by_kind: dict[tuple[str, str, str], dict[int, dict[str, float]]] = {}
+    for line in results:
+        curve = {int(step): value for step, value in line["curve"].items()}
+        seeds = by_kind.setdefault((line["algorithm"], title(line), line["env"]), {})
+        seeds[line["seed"]] = at_marks(curve, line["uncounted"])
     rows = []
-    for (algorithm, settings, name), mine in sorted(by_kind.items()):
+    for (algorithm, learner, name), seeds in sorted(by_kind.items()):
         for mark in marks:
-            returns = {line["seed"]: line["returns"][str(mark)] for line in mine if str(mark) in line["returns"]}
+            returns = {seed: found[str(mark)] for seed, found in seeds.items() if str(mark) in found}
             if not returns:
                 continue
             published = PUBLISHED.get(algorithm, {}).get(name.split("-")[0], {}).get(mark)
@@ -194,8 +193,7 @@ def table(results: list[dict[str, Any]], marks: Sequence[int] = MARKS) -> str:
                 mean, deviation = published
                 theirs = f"{mean} ± {deviation}"
                 verdict = "yes" if np.mean(list(returns.values())) >= mean - deviation else "no"
-            title = f"`{algorithm}`, {settings}" if settings else f"`{algorithm}`"
-            rows.append((title, name, f"{mark:,}", over_seeds(returns), theirs, verdict))
+            rows.append((learner, name, f"{mark:,}", over_seeds(returns), theirs, verdict))
     return markdown(heads, rows)
 
 

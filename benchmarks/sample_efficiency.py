@@ -79,6 +79,7 @@ AT_100_000 = {
 }
 """Published mean returns after 100,000 steps on -v4, by variant."""
 TITLES = {"sac": "SAC", "redq": "REDQ", "droq": "DroQ", "crossq": "CrossQ", "simba": "SimBa"}
+"""How the papers call the variants."""
 OF_THE_SUITE = {
     "walker-walk": {100_000: (449, 962), 250_000: (732, 965), 500_000: (942, 972), 1_000_000: (958, None)},
     "cheetah-run": {100_000: (178, 642), 250_000: (362, 831), 500_000: (586, 890), 1_000_000: (805, None)},

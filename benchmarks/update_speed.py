@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"halfcheetah": (17, 6), "go2": (48, 12), "large": (376, 17)}
 TITLES = {
     "eager": "eager", "compiled": "compiled", "bfloat16": "compiled, bfloat16", "sb3": "Stable-Baselines3",
-    "sbx": "SBX", "bound": "the products alone",
+    "sbx": "SBX", "bound": "the float32 products alone",
 }  # fmt: skip
 OURS = ("eager", "compiled", "bfloat16")
 OTHERS = ("sb3", "sbx")
