@@ -111,11 +111,11 @@ def load_checkpoint(place: Path) -> State:
             for name, entry in manifest["files"].items()
         }
     except StorageError as error:
-        others = [path.name for path in checkpoints(place.parent) if path != place]
-        if not others:
+        older = [path.name for path in checkpoints(place.parent) if path.name < place.name]
+        if not older:
             raise
         raise StorageError(
-            f"{error}. An older checkpoint is {others[-1]}: write that name into {place.parent / LATEST} to use it"
+            f"{error}. An older checkpoint is {older[-1]}: write that name into {place.parent / LATEST} to use it"
         ) from error
     name = ""
     try:
@@ -156,10 +156,15 @@ def _read_manifest(place: Path) -> dict[str, Any]:
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints, never the one that `latest` names, and unfinished writes."""
-    newest = latest_checkpoint(folder)
-    for place in checkpoints(folder)[:-keep]:
-        if place != newest:
+    """Deletes all but the newest `keep` checkpoints up to the one that `latest` names, and unfinished writes.
+
+    Those beyond it are of a past that a run went back from, since one was damaged; nothing can go on from them, as
+    metrics and replay have gone another way.
+    """
+    newest, found = latest_checkpoint(folder), checkpoints(folder)
+    kept = [place for place in found if newest is None or place.name <= newest.name][-keep:]
+    for place in found:
+        if place not in kept:
             shutil.rmtree(place, ignore_errors=True)
     for unfinished in folder.glob(".*.tmp"):
         shutil.rmtree(unfinished, ignore_errors=True)

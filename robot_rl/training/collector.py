@@ -95,6 +95,10 @@ class Source(Protocol):
     action_size: int
 
     @property
+    def count(self) -> int:
+        """N, how many environments are stepped."""
+
+    @property
     def at_start(self) -> bool:
         """See `Collector`."""
 

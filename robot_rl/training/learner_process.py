@@ -86,6 +86,7 @@ class Arrivals:
         self.observation_size, self.action_size = link.shape.observation_size, link.shape.action_size
         self.late_steps: list[int] = []
 
+    count = 1
     at_start = False
     has_snapshots = True
     """A checkpoint cuts no episode short: the environment is elsewhere."""

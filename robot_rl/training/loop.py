@@ -32,7 +32,7 @@ from robot_rl.training.checkpoint import (
 )
 from robot_rl.training.collector import Collector, Environment, Episode, Source
 from robot_rl.training.memory import keep_freed_memory
-from robot_rl.training.metrics import MetricsLog, mean_metrics
+from robot_rl.training.metrics import MetricsLog, as_json, from_json, mean_metrics
 from robot_rl.training.progress import Progress
 from robot_rl.training.run import Run
 from robot_rl.training.state import State
@@ -278,8 +278,7 @@ class TrainingLoop(ABC):
         # Wait for the end of the episode, but not for ever: then it is cut short, as by a time limit. Several
         # environments hardly ever stand at a start together, so each of them gets the two intervals: 64 that are cut
         # every 20,000 steps of all would never see what comes after the 312th step of an episode.
-        environments = self.collector.count if isinstance(self.collector, Collector) else 1
-        return self._intervals_unsaved() >= 2 * environments
+        return self._intervals_unsaved() >= 2 * self.collector.count
 
     def _intervals_unsaved(self) -> int:
         """Checkpoints that were due by the steps since the last one."""
@@ -304,7 +303,7 @@ class TrainingLoop(ABC):
                 "wall_time": self._wall_time,
                 "metrics_size": log.sync(),
                 "episodes_size": self._episodes_size if self._episode_log is None else self._episode_log.sync(),
-                "latest": self._latest,
+                "latest": as_json(self._latest),
                 "episodes": [vars(episode) for episode in self._episodes],
                 **self._own_values(),
             }
@@ -331,7 +330,7 @@ class TrainingLoop(ABC):
         self.step = self._checkpoint_step = own["step"]
         self.updates = own["updates"]
         self._wall_time = own["wall_time"]
-        self._latest = own["latest"]
+        self._latest = from_json(own["latest"])
         self._episodes = [Episode(**values) for values in own["episodes"]]
         self._episodes_size = own.get("episodes_size", 0)
         self.learner.load_state(saved.part("learner"))

@@ -52,7 +52,7 @@ class MetricsLog:
         Raises:
             StorageError: the disk is full.
         """
-        line = {"step": step, **{name: _finite(value) for name, value in metrics.items()}}
+        line = {"step": step, **as_json(metrics)}
         with storing(self._path):
             self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
             self._file.flush()
@@ -78,9 +78,14 @@ class MetricsLog:
             self._writer.close()
 
 
-def _finite(value: float) -> float | None:
-    value = float(value)
-    return value if math.isfinite(value) else None
+def as_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics with null where a number is not finite, as JSON has no such numbers."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def from_json(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """What `as_json` gave, with NaN where it has null."""
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -97,6 +97,11 @@ class Pipeline:
         self.parts, self.terms = self.place.parts, self.place.terms
 
     @property
+    def count(self) -> int:
+        """See `Source`."""
+        return self.place.count
+
+    @property
     def at_start(self) -> bool:
         """Whether the environments stand at the start of their episodes, and no chunk is in the making."""
         return self._at_start and not self._in_making

@@ -143,6 +143,11 @@ class RayWorkers:
         self.observation_size, self.action_size = self.place.observation_size, self.place.action_size
         self.parts, self.terms = self.place.parts, self.place.terms
 
+    @property
+    def count(self) -> int:
+        """See `Source`."""
+        return len(self._workers) * self.place.count
+
     def exchange(self, order: Callable[[int], Order], rest: bool) -> Chunk:
         """See `ChunkSource`; the chunk of whoever was quickest."""
         chunk, index = None, -1

@@ -13,7 +13,7 @@ from robot_rl.algorithms.rollout import Rollout, Steps
 from robot_rl.errors import ConfigurationError
 from robot_rl.training.collector import Collector, Environment, Source, Transitions
 from robot_rl.training.loop import TrainerSettings, TrainingLoop
-from robot_rl.training.metrics import MetricsLog, mean_metrics
+from robot_rl.training.metrics import MetricsLog, as_json, from_json, mean_metrics
 from robot_rl.training.run import Run
 from robot_rl.training.state import State
 
@@ -63,11 +63,11 @@ class RolloutTrainer(TrainingLoop):
         return {"rollout": self.rollout.state()}
 
     def _own_values(self) -> dict[str, Any]:
-        return {"learnt": self._learnt}
+        return {"learnt": [as_json(metrics) for metrics in self._learnt]}
 
     def _load_experience(self, saved: State) -> None:
         self.rollout.load_state(saved.part("rollout"))
-        self._learnt = saved.part("trainer").values["learnt"]
+        self._learnt = [from_json(metrics) for metrics in saved.part("trainer").values["learnt"]]
         if not self.collector.has_snapshots:
             self.rollout.cut()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 from robot_rl.algorithms.compiled import CannotCompile, has_bfloat16
 from robot_rl.algorithms.learner import Batch, Compilable, Learner
 from robot_rl.algorithms.on_policy import OnPolicy
-from robot_rl.errors import ConfigurationError
+from robot_rl.errors import ConfigurationError, StorageError
 from robot_rl.training.checkpoint import checkpoints, load_values
 from robot_rl.training.collector import Collector, Environment, Source, Transitions
 from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
@@ -214,5 +215,8 @@ class Trainer(TrainingLoop):
         super()._write_checkpoint(log)
         assert self.run is not None
         # Only now, with the new checkpoint in place, may go what it no longer refers to.
-        kept = [State(values=load_values(place)).part("replay") for place in checkpoints(self.run.checkpoints)]
+        kept = []
+        for place in checkpoints(self.run.checkpoints):
+            with contextlib.suppress(StorageError):  # nobody can resume a damaged one, so it needs no segments
+                kept.append(State(values=load_values(place)).part("replay"))
         Replay.prune(self.run.replay, kept)

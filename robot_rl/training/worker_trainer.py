@@ -17,10 +17,10 @@ import numpy as np
 
 from robot_rl.algorithms.a3c import A3C
 from robot_rl.algorithms.learner import Learner
-from robot_rl.errors import ConfigurationError, StorageError
+from robot_rl.errors import ConfigurationError, StorageError, WorkerEnded
 from robot_rl.training.collector import Environment
 from robot_rl.training.loop import TrainerSettings, TrainingLoop, TrainingResult
-from robot_rl.training.metrics import mean_metrics
+from robot_rl.training.metrics import as_json, from_json, mean_metrics
 from robot_rl.training.normalizer import Normalizer
 from robot_rl.training.processes import RemoteObject, clean_context
 from robot_rl.training.run import Run
@@ -92,10 +92,16 @@ class Workers:
         # Kept: a semaphore that nobody here holds any more is gone before a worker has found it.
         self._shared = shared = Shared(learner.share(), context.Lock(), self.steps, self._stop)
         self._places: list[dict[str, Any]] = []
+        self._ended: WorkerEnded | None = None
         self._workers = [
             RemoteObject(f"worker {index}", Worker, (index, shared, make_env, make_learner, seed))
             for index in range(workers_of(learner))
         ]
+
+    @property
+    def count(self) -> int:
+        """How many environments there are, one for each worker."""
+        return len(self._workers)
 
     @property
     def at_start(self) -> bool:
@@ -137,7 +143,13 @@ class Workers:
         return [int(number) for number in np.random.SeedSequence(seed).generate_state(len(self._workers))]
 
     def _ask(self, name: str, arguments: list[Any], stop: threading.Event | None = None) -> list[Any]:
-        """Asks every worker the same thing, each with its own arguments, and waits for all answers."""
+        """Asks every worker the same thing, each with its own arguments, and waits for all answers.
+
+        Once one has ended, what it said last is raised again: there is no whole answer any more, and the others may
+        have answers under way to what they were asked before.
+        """
+        if self._ended is not None:
+            raise self._ended
         for worker, own in zip(self._workers, arguments, strict=True):
             worker.ask(name, *own)
         answers: dict[int, Any] = {}
@@ -147,7 +159,11 @@ class Workers:
             waiting = {one.connection: index for index, one in enumerate(self._workers) if index not in answers}
             for ready in wait(list(waiting), _LOOK):
                 index = waiting[ready]  # type: ignore[index]
-                answers[index] = self._workers[index].hear()
+                try:
+                    answers[index] = self._workers[index].hear()
+                except WorkerEnded as error:
+                    self._ended = error
+                    raise
         return [answers[index] for index in range(len(answers))]
 
     def close(self) -> None:
@@ -202,11 +218,11 @@ class WorkerTrainer(TrainingLoop):
         return found
 
     def _own_values(self) -> dict[str, Any]:
-        return {"learnt": self._learnt}
+        return {"learnt": [as_json(metrics) for metrics in self._learnt]}
 
     def _experience(self) -> dict[str, State]:
         return {}
 
     def _load_experience(self, saved: State) -> None:
         self.collector.steps.value = self.step
-        self._learnt = saved.part("trainer").values["learnt"]
+        self._learnt = [from_json(metrics) for metrics in saved.part("trainer").values["learnt"]]

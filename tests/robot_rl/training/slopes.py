@@ -52,6 +52,13 @@ class Unsaved(Slope):
     snapshot = None  # type: ignore[assignment]
 
 
+class Endless(Unsaved):
+    """Its episodes have no end."""
+
+    def step(self, action):
+        return (*super().step(0.0 * action)[:2], False, False, {})
+
+
 class Mortal(Slope):
     """Its process dies at the 40th step."""
 
@@ -87,6 +94,10 @@ class NotANumber(Slope):
         return (observation, np.nan if self.steps == 30 else reward, *rest)
 
 
+class UnsavedNotANumber(NotANumber, Unsaved):
+    """Both."""
+
+
 def slope_learner() -> SAC:
     return SAC(2, 1, SACSettings(hidden_sizes=(8,)), seed=4, normalizer=Normalizer.running_statistics(2))
 
@@ -113,6 +124,10 @@ def counting() -> Counting:
 
 def pair() -> gymnasium.vector.SyncVectorEnv:
     return gymnasium.vector.SyncVectorEnv([Slope] * 2, autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP)
+
+
+def four_endless() -> gymnasium.vector.SyncVectorEnv:
+    return gymnasium.vector.SyncVectorEnv([Endless] * 4)
 
 
 def last_state(run: Run) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from robot_rl.algorithms.ppo import PPO
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.errors import ConfigurationError, InvalidInput, WorkerEnded
 from robot_rl.make import load_randomization, make_learner, make_suite_env, make_task, make_vector_env
+from robot_rl.training.checkpoint import checkpoints
 from robot_rl.training.chunk_trainer import ChunkTrainer
 from robot_rl.training.metrics import read_metrics
 from robot_rl.training.pipeline import Pipeline, train_in_pipeline
@@ -25,6 +26,7 @@ from robot_rl.training.rollout_worker import Order, RolloutWorker, acting_weight
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import Trainer, TrainerSettings, train
 from tests.robot_rl.training.slopes import (
+    Endless,
     Hesitant,
     Impatient,
     Mortal,
@@ -34,6 +36,7 @@ from tests.robot_rl.training.slopes import (
     assert_same_state,
     counting,
     descendants,
+    four_endless,
     pair,
     slope_learner,
 )
@@ -80,6 +83,18 @@ def test_where_nothing_can_be_saved_within_an_episode_a_killed_run_still_ends_li
     assert saved == [81]
     train_in_pipeline(Unsaved, slope_learner, settings, killed, lambda learner: {})
     assert_same_state(killed, run)
+
+
+@pytest.mark.parametrize(("make", "expected"), [(Endless, list(range(20, 161, 20))), (four_endless, [80, 160])])
+def test_episodes_of_several_environments_are_cut_for_a_checkpoint_no_sooner_than_that_of_one(
+    make, expected: list[int], tmp_path: Path
+):
+    run = Run.create(tmp_path / "run", {})
+    settings = dataclasses.replace(
+        TRAINER, total_steps=160, checkpoint_interval=10, checkpoints_kept=99, evaluation_interval=0, chunk_ticks=2
+    )
+    train_in_pipeline(make, slope_learner, settings, run)
+    assert [int(path.name) for path in checkpoints(run.checkpoints)] == expected
 
 
 @pytest.mark.parametrize(("make", "count"), [(Slope, 1), (pair, 2)])

@@ -187,6 +187,44 @@ def test_only_the_newest_checkpoints_and_their_segments_stay(small, run: Run):
     assert len(needed) <= 5
 
 
+def test_a_run_that_goes_back_from_a_damaged_checkpoint_goes_on_and_leaves_the_damaged_one_behind(small, run: Run):
+    train(small.PointMass(), learner(), settings(checkpoint_interval=60, checkpoints_kept=2), run)
+    older, newest = checkpoints(run.checkpoints)
+    (newest / "values.json").write_bytes(b"{}")
+    with pytest.raises(StorageError, match=f"An older checkpoint is {older.name}: write that name"):
+        train(small.PointMass(), learner(), settings(total_steps=200), run)
+    (run.checkpoints / "latest").write_text(f"{older.name}\n")
+    between = (int(older.name) + int(newest.name)) // 2
+    assert train(small.PointMass(), learner(), settings(total_steps=between), run).steps == between
+    assert [int(path.name) for path in checkpoints(run.checkpoints)] == [int(older.name), between]
+    # A damaged one that is older than what a run goes on from is in nobody's way either.
+    (older / "values.json").write_bytes(b"{}")
+    assert train(small.PointMass(), learner(), settings(total_steps=between + 20), run).steps == between + 20
+
+
+def test_the_checkpoint_to_go_back_to_is_older_than_the_damaged_one(small, run: Run):
+    train(small.PointMass(), learner(), settings(checkpoint_interval=60, checkpoints_kept=2), run)
+    older, _ = checkpoints(run.checkpoints)
+    (older / "values.json").write_bytes(b"{}")
+    (run.checkpoints / "latest").write_text(f"{older.name}\n")
+    with pytest.raises(StorageError) as caught:
+        train(small.PointMass(), learner(), settings(), run)
+    assert "older" not in str(caught.value)
+
+
+def test_a_metric_that_is_not_finite_costs_no_checkpoint(small, run: Run):
+    class Rich(small.PointMass):
+        def step(self, action):
+            observation, reward, *rest = super().step(action)
+            return observation, reward * 1e30, *rest
+
+    result = train(Rich(), learner(), settings(evaluation_interval=0), run)
+    assert np.isinf(result.metrics["learner/critic_loss"])  # squares of 1e30
+    assert read_metrics(run.metrics)[-1]["learner/critic_loss"] is None
+    assert np.isnan(train(Rich(), learner(), settings(), run).metrics["learner/critic_loss"])
+    assert train(Rich(), learner(), settings(total_steps=130, evaluation_interval=0), run).steps == 130
+
+
 def test_an_environment_that_never_ends_its_episodes_is_saved_all_the_same(small, run: Run):
     class Endless(small.PointMass):
         def step(self, action):

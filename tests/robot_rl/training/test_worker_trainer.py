@@ -20,6 +20,7 @@ from tests.robot_rl.training.slopes import (
     Mortal,
     NotANumber,
     Slope,
+    UnsavedNotANumber,
     assert_same_state,
     descendants,
     last_state,
@@ -95,6 +96,15 @@ def test_a_worker_that_is_killed_ends_training_and_the_other_workers():
 def test_what_goes_wrong_in_a_worker_is_said_with_its_own_exit_code():
     with pytest.raises(WorkerEnded, match=r"worker 0: reward.*nan") as caught:
         train_with_workers(NotANumber, make_learner, TRAINER)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_went_wrong_in_a_worker_is_not_lost_where_nothing_can_be_saved_either(count: int, tmp_path: Path):
+    run = Run.create(tmp_path / "run", {})
+    settings = dataclasses.replace(TRAINER, log_interval=20)
+    with pytest.raises(WorkerEnded, match=r"worker \d: reward.*nan") as caught:
+        train_with_workers(UnsavedNotANumber, workers(count), settings, run)
     assert caught.value.exit_code == 2
 
 
