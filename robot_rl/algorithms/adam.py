@@ -47,11 +47,6 @@ class Adam:
         for tensor in self.tensors.values():
             tensor.zero_()
 
-    @property
-    def steps(self) -> int:
-        """Steps since the start or the last restart."""
-        return int(self._step)
-
     @torch.no_grad()
     def minimize(self, loss: Tensor, greatest_norm: float | None = None) -> None:
         """One step down the gradient of `loss`, for these parameters only; leaves nothing in their `.grad`.

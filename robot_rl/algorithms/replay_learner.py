@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from robot_rl.algorithms.compiled import Update, compile_update
@@ -35,6 +36,8 @@ class ReplayLearner(NetworkLearner):
     def __init__(self, observation_size: int, action_size: int, seed: int, normalizer: Normalizer | None) -> None:
         """See `NetworkLearner`."""
         super().__init__(observation_size, action_size, seed, normalizer)
+        # Not Adam's own count: that is a float32, which stands still at 2^24.
+        self._updates = torch.zeros((), dtype=torch.int64)
         self._compiled: dict[bool, Update] = {}
         self._compiled_for = 0
 
@@ -64,21 +67,18 @@ class ReplayLearner(NetworkLearner):
 
     @property
     def actor_delay(self) -> int:
-        """Updates of the critics for one of the actor; a subclass with another one says in `_moves_actor` which."""
+        """Updates of the critics for one of the actor."""
         return 1
-
-    def _moves_actor(self) -> bool:
-        """Whether the next update moves the actor too."""
-        return True
 
     def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
         """One step of Adam on every part that is due; see `Learner.update`."""
-        moves_actor = self._moves_actor()
+        moves_actor = (int(self._updates) + 1) % self.actor_delay == 0
         inputs = (self._tensors(batch), self._draw(len(batch.reward)))
         if self._compiled and len(batch.reward) == self._compiled_for:
             found = self._compiled[moves_actor](*inputs, moves_actor, True)
         else:
             found = self._step(*inputs, moves_actor, metrics)
+        self._updates += 1
         return {name: value.item() for name, value in found.items()} if metrics else {}
 
     def compile(self, batch_size: int) -> None:
@@ -96,6 +96,9 @@ class ReplayLearner(NetworkLearner):
             self._compiled, self._compiled_for = compiled, batch_size
         finally:
             self.load_state(before)
+
+    def _named_tensors(self) -> dict[str, Tensor]:
+        return {"updates": self._updates, **super()._named_tensors()}
 
     def _blank(self, batch_size: int) -> Batch:
         rows, actions = (batch_size, self.observation_size), (batch_size, self.action_size)

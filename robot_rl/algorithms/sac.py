@@ -159,7 +159,7 @@ class SAC(ReplayLearner):
         With `actor_delay` the actor and the temperature move in every so many updates only; their metrics come then.
         """
         found = super().update(batch, metrics)
-        if self.settings.reset_interval and self._critic_adam.steps % self.settings.reset_interval == 0:
+        if self.settings.reset_interval and int(self._updates) % self.settings.reset_interval == 0:
             self.reset(self.settings.reset)
         return found
 
@@ -167,9 +167,6 @@ class SAC(ReplayLearner):
     def actor_delay(self) -> int:
         """See `ReplayLearner.actor_delay`."""
         return self.settings.actor_delay
-
-    def _moves_actor(self) -> bool:
-        return (self._critic_adam.steps + 1) % self.settings.actor_delay == 0
 
     def reset(self, what: str = "all") -> None:
         """Draws new weights and forgets the moments of their optimisers: of `all`, of the `critics` or the `actor`."""

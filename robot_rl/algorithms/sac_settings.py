@@ -22,6 +22,7 @@ OF_ONE_PART = (
     "batch_renorm_critic",
     "residual",
     "running_normalizer",
+    "precision",
     "adam_beta1",
     "weight_decay",
     "reset_interval",

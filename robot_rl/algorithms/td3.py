@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from robot_rl.algorithms.ddpg import DDPG, DDPGSettings
-from robot_rl.algorithms.learner import Batch
 from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
 
@@ -73,25 +72,15 @@ class TD3(DDPG):
     ) -> None:
         """Makes a learner whose weights and later noise depend on `seed` alone; the arguments are those of `SAC`."""
         super().__init__(observation_size, action_size, settings, seed, normalizer)
-        self._updates = torch.zeros((), dtype=torch.int64)
 
     @staticmethod
     def _default_settings() -> TD3Settings:
         return TD3Settings()
 
-    def update(self, batch: Batch, metrics: bool = False) -> dict[str, float]:
-        """One step of Adam on the critics and, every `actor_delay` updates, on the actor and the targets."""
-        found = super().update(batch, metrics)
-        self._updates += 1
-        return found
-
     @property
     def actor_delay(self) -> int:
         """See `ReplayLearner.actor_delay`."""
         return self.settings.actor_delay
-
-    def _moves_actor(self) -> bool:
-        return (int(self._updates) + 1) % self.settings.actor_delay == 0
 
     def _draw(self, size: int) -> Tensor:
         return torch.randn(size, self.action_size, generator=self._generator)
@@ -101,6 +90,3 @@ class TD3(DDPG):
         settings = self.settings
         action = self.target_actor(next_observation)
         return smoothed_action(action, draws, settings.target_noise, settings.target_noise_clip)
-
-    def _single_tensors(self) -> dict[str, Tensor]:
-        return {"updates": self._updates}

@@ -1,5 +1,7 @@
 """What every option of SAC has to keep to: defaults, resets, saved states, compiled updates, other learners."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -111,10 +113,27 @@ def test_resets_come_at_their_interval_and_learning_goes_on_between(random_batch
     assert steps == [1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2]
 
 
+@pytest.mark.parametrize("settings", [{"actor_delay": 3}, {"reset_interval": 3, "reset": "actor"}])
+def test_schedules_hold_beyond_the_count_of_a_float(settings: dict, random_batch):
+    learner = SAC(4, 2, SACSettings(hidden_sizes=(16,), **settings))
+    learner._critic_adam.tensors["step"].fill_(2**24)  # to which a float32 can add no one
+    weights = [tensors(learner)["sac/actor/head.weight"]]
+    moments = []
+    for seed in range(6):
+        learner.update(random_batch(seed=seed))
+        weights.append(tensors(learner)["sac/actor/head.weight"])
+        moments.append(bool(tensors(learner)["sac/adam/actor/step"]))
+    moved = [not torch.equal(*pair) for pair in itertools.pairwise(weights)]
+    if "actor_delay" in settings:
+        assert moved == [False, False, True] * 2
+    else:
+        assert moments == [True, True, False] * 2
+
+
 def test_the_learner_of_several_parts_refuses_what_it_does_not_know_by_name():
     parts = ObservationParts(state=4, privileged=2)
-    with pytest.raises(ConfigurationError, match="critics, critic_dropout"):
-        PartedSAC(parts, 2, SACSettings(critics=5, critic_dropout=0.1))
+    with pytest.raises(ConfigurationError, match="critics, critic_dropout, precision"):
+        PartedSAC(parts, 2, SACSettings(critics=5, critic_dropout=0.1, precision="bfloat16"))
     PartedSAC(parts, 2, SACSettings(layer_norm_critic=True, hidden_sizes=(8,)))
 
 
