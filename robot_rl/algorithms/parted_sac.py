@@ -69,7 +69,6 @@ class PartedSAC(ReplayLearner):
         settings.refuse_for_parts()
         self.encoder_settings = encoder or EncoderSettings()
         self.target_entropy = -float(action_size) if settings.target_entropy is None else settings.target_entropy
-        self._seen_normalizer = self.normalizer.first(parts.seen)
         self._shared = parts.camera is not None and not parts.privileged
         self._pixels = slice(parts.state, parts.seen)
 
@@ -117,7 +116,8 @@ class PartedSAC(ReplayLearner):
             raise InvalidInput(f"observation has shape {row.shape}, the policy takes {allowed}")
         with torch.inference_mode():
             actor = self.policy if deterministic else self.actor
-            mean, log_std = actor(torch.from_numpy(self._seen_normalizer(row[..., : self.parts.seen])))
+            seen = self.normalizer.first(self.parts.seen)(row[..., : self.parts.seen])
+            mean, log_std = actor(torch.from_numpy(seen))
             if not deterministic:
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)
             return torch.tanh(mean).numpy()

@@ -12,6 +12,7 @@ from robot_rl.algorithms.parted_sac import PartedSAC
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.errors import InvalidInput
 from robot_rl.observation_parts import ObservationParts
+from robot_rl.training.normalizer import Normalizer
 
 SHAPE = (8, 8, 3)
 PARTS = {
@@ -57,6 +58,17 @@ def test_the_policy_knows_nothing_privileged(name):
     np.testing.assert_array_equal(learner.act(row[:, : parts.seen], deterministic=True), action)
     with pytest.raises(InvalidInput, match=rf"the policy takes .*{parts.seen}"):
         learner.act(row[:, :2])
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_learner_acts_by_the_normaliser_that_it_was_given_with_its_state(name):
+    size = PARTS[name].size
+    one, other = (Normalizer(np.full(size, offset), np.full(size, 2.0)) for offset in (0.5, -0.5))
+    first, second = (PartedSAC(PARTS[name], 2, SMALL, encoder=EYES, normalizer=given) for given in (one, other))
+    row = np.random.default_rng(1).standard_normal((4, size)).astype(np.float32)
+    assert np.abs(second.act(row, deterministic=True) - first.act(row, deterministic=True)).max() > 1e-3
+    second.load_state(first.state())
+    np.testing.assert_array_equal(second.act(row, deterministic=True), first.act(row, deterministic=True))
 
 
 @pytest.mark.parametrize("name", ["privileged", "camera, privileged"])
