@@ -21,6 +21,9 @@ from robot_rl.algorithms.state_value import value_loss
 from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
 
+RATES = (1e-8, 1.0)
+"""Least and greatest eta_max, as in the authors' programs; 1 is the whole natural gradient."""
+
 
 @dataclass(frozen=True)
 class ACKTRSettings(OnPolicySettings):
@@ -54,10 +57,11 @@ class ACKTRSettings(OnPolicySettings):
             self,
             "ACKTR",
             kl_target=(self.kl_target > 0, "positive"),
-            learning_rate=(self.learning_rate > 0, "positive"),
+            learning_rate=(RATES[0] <= self.learning_rate <= RATES[1], f"from {RATES[0]} to {RATES[1]}"),
             momentum=(0 <= self.momentum < 1, "in [0, 1)"),
             decay=(0 <= self.decay < 1, "in [0, 1)"),
             damping=(self.damping > 0, "positive"),
+            critic_epochs=(self.critic_epochs >= 1, "at least 1"),
             critic_limit=(self.critic_limit > 0, "positive"),
         )
 
@@ -77,6 +81,8 @@ def trust_region_rate(curvature: float, limit: float, greatest: float) -> float:
 def next_rate(rate: float, kl: float, target: float) -> float:
     """eta_max for the next rollout: / 1.5 where the policy moved more than twice too far, x 1.5 where less than half.
 
+    It stays in `RATES`: where the trust region is what limits the steps, it would otherwise grow as long as that lasts.
+
     Args:
         rate: eta_max.
         kl: mean KL(pi_old || pi) after the update, nats.
@@ -84,10 +90,10 @@ def next_rate(rate: float, kl: float, target: float) -> float:
     Source: the authors' programs for continuous control.
     """
     if kl > 2.0 * target:
-        return rate / 1.5
-    if kl < 0.5 * target:
-        return rate * 1.5
-    return rate
+        rate = rate / 1.5
+    elif kl < 0.5 * target:
+        rate = rate * 1.5
+    return min(max(rate, RATES[0]), RATES[1])
 
 
 @torch.no_grad()

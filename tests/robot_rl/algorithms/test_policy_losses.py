@@ -24,6 +24,7 @@ from robot_rl.algorithms.rollout import Rollout, Steps, generalised_advantage
 from robot_rl.algorithms.state_value import StateValue, value_loss
 from robot_rl.algorithms.td3 import smoothed_action
 from robot_rl.algorithms.trpo import TRPO, TRPOSettings
+from robot_rl.errors import ConfigurationError
 
 
 def random_steps(count: int = 60, environments: int = 3, seed: int = 0) -> Steps:
@@ -213,6 +214,15 @@ def test_the_price_on_kl_follows_its_rule_from_update_to_update():
 @pytest.mark.parametrize(("kl", "factor"), [(0.0041, 1 / 1.5), (0.004, 1.0), (0.001, 1.0), (0.0009, 1.5)])
 def test_the_rate_of_the_trust_region_follows_the_divergence(kl: float, factor: float):
     assert next_rate(0.03, kl, 0.002) == pytest.approx(0.03 * factor)
+
+
+def test_the_rate_of_the_trust_region_does_not_grow_while_the_region_is_what_limits_the_steps():
+    rates = [1e-8, 1.0]
+    for _ in range(500):
+        rates = [next_rate(rates[0], 1.0, 0.002), next_rate(rates[1], 0.0, 0.002)]
+    assert rates == [1e-8, 1.0]
+    with pytest.raises(ConfigurationError, match=r"learning_rate must be from 1e-08 to 1.0, got 3"):
+        ACKTRSettings(learning_rate=3.0)
 
 
 def test_the_step_of_the_trust_region_has_the_kl_of_its_limit_or_the_greatest_rate():
