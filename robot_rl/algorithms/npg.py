@@ -18,13 +18,13 @@ from robot_rl.algorithms.natural_gradient import (
     flatten,
     step_to_limit,
 )
-from robot_rl.algorithms.on_policy import OnPolicy, OnPolicySettings, Samples
+from robot_rl.algorithms.on_policy import MinibatchSettings, OnPolicy, Samples
 from robot_rl.algorithms.policy_losses import surrogate_loss
 from robot_rl.settings import check
 
 
 @dataclass(frozen=True)
-class NPGSettings(OnPolicySettings):
+class NPGSettings(MinibatchSettings):
     """Settings of the natural policy gradient.
 
     The limit is of the whole divergence, summed over the entries of an action. Where a library takes their mean, as

@@ -40,10 +40,6 @@ class OnPolicySettings:
     """Log standard deviation of the pre-tanh action at the start."""
     critic_learning_rate: float = 1e-3
     """Step size for the critic."""
-    critic_epochs: int = 10
-    """Times that the critic sees each step in an update."""
-    critic_minibatch: int = 128
-    """Steps per step of Adam on the critic."""
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
@@ -55,6 +51,24 @@ class OnPolicySettings:
             steps=(self.steps >= 2, "at least 2"),
             hidden_sizes=(len(self.hidden_sizes) > 0 and all(s > 0 for s in self.hidden_sizes), "positive widths"),
             critic_learning_rate=(self.critic_learning_rate > 0, "positive"),
+        )
+
+
+@dataclass(frozen=True)
+class MinibatchSettings(OnPolicySettings):
+    """Settings of those whose critic learns by Adam from minibatches."""
+
+    critic_epochs: int = 10
+    """Times that the critic sees each step in an update."""
+    critic_minibatch: int = 128
+    """Steps per step of Adam on the critic."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that cannot work, by name."""
+        super().__post_init__()
+        check(
+            self,
+            type(self).__name__.removesuffix("Settings"),
             critic_epochs=(self.critic_epochs >= 1, "at least 1"),
             critic_minibatch=(self.critic_minibatch >= 1, "at least 1"),
         )

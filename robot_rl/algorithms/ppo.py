@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import gaussian_entropy, gaussian_kl, gaussian_log_prob
-from robot_rl.algorithms.on_policy import OnPolicy, OnPolicySettings, Samples
+from robot_rl.algorithms.on_policy import MinibatchSettings, OnPolicy, Samples
 from robot_rl.algorithms.policy_losses import surrogate_loss
 from robot_rl.algorithms.rollout import Steps
 from robot_rl.settings import check
@@ -26,7 +26,7 @@ OBJECTIVES = ("clipped", "adaptive_kl")
 
 
 @dataclass(frozen=True)
-class PPOSettings(OnPolicySettings):
+class PPOSettings(MinibatchSettings):
     """Settings of PPO; the defaults are the paper's for continuous control, but for the spread at the start."""
 
     initial_log_std: float = -0.5

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robot_rl.algorithms.adam import Adam
 from robot_rl.algorithms.distributions import gaussian_entropy, gaussian_kl, gaussian_log_prob
-from robot_rl.algorithms.on_policy import OnPolicy, OnPolicySettings, Samples
+from robot_rl.algorithms.on_policy import MinibatchSettings, OnPolicy, Samples
 from robot_rl.algorithms.policy_losses import policy_gradient_loss, surrogate_loss
 from robot_rl.settings import check
 from robot_rl.training.normalizer import Normalizer
@@ -25,7 +25,7 @@ OBJECTIVES = ("log_probability", "surrogate")
 
 
 @dataclass(frozen=True)
-class ReinforceSettings(OnPolicySettings):
+class ReinforceSettings(MinibatchSettings):
     """Settings of the policy gradient."""
 
     trace: float = 1.0

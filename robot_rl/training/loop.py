@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from robot_rl.algorithms.learner import Learner
+from robot_rl.algorithms.learner import Compilable, Learner
 from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.training.checkpoint import (
     latest_checkpoint,
@@ -158,6 +158,11 @@ class TrainingLoop(ABC):
             raise ConfigurationError(
                 f"the environment has {sizes[0]} observations and {sizes[1]} actions, the learner was made for "
                 f"{learner.observation_size} and {learner.action_size}"
+            )
+        if settings.compile == "always" and not isinstance(learner, Compilable):
+            raise ConfigurationError(
+                f"trainer: compile is always, but {type(learner).__name__} has no compiled update; sac, sac_value, td3 "
+                "and ddpg have"
             )
         self.learner = learner
         self.settings = settings

@@ -125,11 +125,6 @@ class Trainer(TrainingLoop):
         """
         always = self.settings.compile == "always"
         if not isinstance(self.learner, Compilable):
-            if always:
-                raise ConfigurationError(
-                    f"trainer: compile is always, but {type(self.learner).__name__} has no compiled update; sac, "
-                    "sac_value, td3 and ddpg have"
-                )
             return False
         print("compiling the update: about a minute the first time, seconds later", file=sys.stderr, flush=True)
         started = time.monotonic()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from robot_rl.algorithms.compiled import CannotCompile
+from robot_rl.algorithms.ppo import PPO, PPOSettings
 from robot_rl.algorithms.sac import SAC, SACSettings
 from robot_rl.algorithms.soft_q import SoftQ, SoftQSettings
 from robot_rl.errors import ConfigurationError
@@ -70,6 +71,8 @@ def test_always_is_refused_where_it_cannot_be(small):
         train(small.PointMass(), Recording("there is no compiler"), settings(compile="always"))
     with pytest.raises(ConfigurationError, match="SoftQ has no compiled update"):
         train(small.PointMass(), SoftQ(2, 1, SoftQSettings(hidden_sizes=(4,))), settings(compile="always"))
+    with pytest.raises(ConfigurationError, match="PPO has no compiled update"):
+        train(small.PointMass(), PPO(2, 1, PPOSettings(hidden_sizes=(4,))), settings(compile="always"))
     with pytest.raises(ConfigurationError, match="compile must be auto, always or never"):
         settings(compile="on")
 

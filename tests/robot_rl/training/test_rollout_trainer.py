@@ -26,10 +26,10 @@ from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings, train
 
 LEARNERS = {
-    "ppo": (PPO, PPOSettings, {"objective": "adaptive_kl", "epochs": 2}),
-    "reinforce": (Reinforce, ReinforceSettings, {}),
-    "npg": (NPG, NPGSettings, {}),
-    "trpo": (TRPO, TRPOSettings, {}),
+    "ppo": (PPO, PPOSettings, {"objective": "adaptive_kl", "epochs": 2, "critic_epochs": 2}),
+    "reinforce": (Reinforce, ReinforceSettings, {"critic_epochs": 2}),
+    "npg": (NPG, NPGSettings, {"critic_epochs": 2}),
+    "trpo": (TRPO, TRPOSettings, {"critic_epochs": 2}),
     "acktr": (ACKTR, ACKTRSettings, {"critic_epochs": 2}),
     "a3c": (A3C, A3CSettings, {"workers": 0}),
 }
@@ -37,7 +37,7 @@ LEARNERS = {
 
 def make(name: str = "ppo", seed: int = 0, steps: int = 24) -> OnPolicy:
     kind, settings, chosen = LEARNERS[name]
-    given = settings(**{"steps": steps, "hidden_sizes": (8,), "critic_epochs": 2, **chosen})
+    given = settings(**{"steps": steps, "hidden_sizes": (8,), **chosen})
     return kind(2, 1, given, seed, Normalizer.running_statistics(2))
 
 
