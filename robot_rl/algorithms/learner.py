@@ -86,6 +86,10 @@ class Learner(Protocol):
         """
         ...
 
+    def begin_with(self, state: State) -> None:
+        """Takes over what another run has learnt, and goes on drawing its own random numbers; raises likewise."""
+        ...
+
 
 @runtime_checkable
 class Compilable(Protocol):

@@ -104,3 +104,9 @@ class NetworkLearner(ABC):
         copy_into(named, {**actor, **own.tensors}, type(self).__name__)
         self._generator.set_state(own.tensors["generator"])
         self.normalizer.load_state(state.part("normalizer"))
+
+    def begin_with(self, state: State) -> None:
+        """See `Learner.begin_with`."""
+        generator = self._generator.get_state()
+        self.load_state(state)
+        self._generator.set_state(generator)

@@ -16,8 +16,9 @@ from robot_rl.training.worker_trainer import workers_of
 def first_learner(config: TrainingConfig) -> Learner:
     """The learner that a run starts with.
 
-    Another run gives its networks, optimisers and temperature, and keeps its replay: the new run may be on another
-    robot of the kind, such as one that differs from episode to episode, or be paid otherwise.
+    Another run gives its networks, optimisers and temperature, and what it normalises observations by. It keeps its
+    replay and its random numbers: the new run has a seed of its own, may be on another robot of the kind, such as one
+    that differs from episode to episode, or be paid otherwise.
 
     Raises:
         ConfigurationError: what it shall begin with is no run, has no checkpoint, or observes or learns otherwise.
@@ -38,7 +39,12 @@ def first_learner(config: TrainingConfig) -> Learner:
     ):
         if theirs != ours:
             raise ConfigurationError(f"{where}: that run {what} {theirs}, this one {ours}")
-    learner.load_state(load_checkpoint(find_checkpoint(folder, None)).part("learner"))
+    saved = load_checkpoint(find_checkpoint(folder, None)).part("learner")
+    running = (saved.part("normalizer").values["running"], learner.normalizer.running)
+    if running[0] != running[1]:
+        theirs, ours = ("their running mean and deviation" if one else "fixed ones" for one in running)
+        raise ConfigurationError(f"{where}: that run normalises observations by {theirs}, this one by {ours}")
+    learner.begin_with(saved)
     return learner
 
 

@@ -64,6 +64,7 @@ def test_a_run_that_has_begun_goes_on_without_the_other(first, tmp_path):
         (["--algorithm", "td3"], ["learns with sac, this one td3"]),
         (["--observation.history", "3"], ["that run observes", "this one"]),
         (["--sac.hidden_sizes", "8", "8"], ["(16,", "(8,"]),
+        (["--sac.running_normalizer", "true"], ["that run normalises", "fixed ones, this one by their running mean"]),
     ],
 )
 def test_a_run_that_learns_or_observes_otherwise_is_no_beginning(flags, words, first, tmp_path, failed):
@@ -74,6 +75,15 @@ def test_a_run_that_learns_or_observes_otherwise_is_no_beginning(flags, words, f
     for word in words:
         assert word in line
     assert not (tmp_path / "begun").exists()
+
+
+def test_a_run_that_begins_with_another_draws_its_own_random_numbers(first):
+    config = dataclasses.replace(saved_config(first), begin_with=str(first))
+    learners = [first_learner(dataclasses.replace(config, seed=seed)) for seed in (1, 1, 2)]
+    row = make_env("go2", "stand").reset(seed=0)[0]
+    drawn = [learner.act(row) for learner in learners]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert np.abs(drawn[0] - drawn[2]).max() > 1e-3
 
 
 def test_workers_elsewhere_begin_with_no_run(first):
