@@ -130,12 +130,18 @@ def soft_policy_iteration(mdp: FiniteMDP, alpha: float) -> Array:
         InvalidInput: alpha is not positive, or with discount 1 some way round pays for ever.
     """
     positive_temperature(alpha)
-    return _policy_iteration(mdp, lambda q: boltzmann_policy(q, alpha), alpha)
+    return _policy_iteration(mdp, lambda q, _: boltzmann_policy(q, alpha), alpha)
 
 
 def hard_policy_iteration(mdp: FiniteMDP) -> Array:
     """Optimal Q, (S, A), by evaluation and greedy improvement in turn; raises as `soft_policy_iteration`."""
-    return _policy_iteration(mdp, greedy_policy, 0.0)
+
+    def improved(q: Array, policy: Array) -> Array:
+        # What is best already stays: where going round costs nothing, the first of equal actions may go round for ever.
+        short = q.max(axis=-1) - value_of_policy(q, policy, 0.0)  # (S,)
+        return np.where((short > ROUND_OFF * (1 + np.abs(q).max()))[:, None], greedy_policy(q), policy)
+
+    return _policy_iteration(mdp, improved, 0.0)
 
 
 def soft_value_iteration(mdp: FiniteMDP, alpha: float) -> Array:
@@ -187,12 +193,14 @@ def _evaluation(mdp: FiniteMDP, policy: Array, alpha: float, name: str = "the gi
     return mdp.reward + mdp.discounted_next(value)
 
 
-def _policy_iteration(mdp: FiniteMDP, improved: Callable[[Array], Array], alpha: float) -> Array:
+def _policy_iteration(mdp: FiniteMDP, improved: Callable[[Array, Array], Array], alpha: float) -> Array:
     # The rounding of a linear solve grows with the horizon.
     tolerance = ROUND_OFF * mdp.horizon
-    q = _evaluation(mdp, np.full(mdp.reward.shape, 1 / mdp.actions), alpha)
+    policy = np.full(mdp.reward.shape, 1 / mdp.actions)
+    q = _evaluation(mdp, policy, alpha)
     for _ in range(UNDISCOUNTED_SWEEPS):
-        before, q = q, _evaluation(mdp, improved(q), alpha, "the improved policy, since going round pays for ever")
+        policy = improved(q, policy)
+        before, q = q, _evaluation(mdp, policy, alpha, "the improved policy, since going round pays for ever")
         change = np.abs(q - before).max()
         if change <= tolerance * (1 + np.abs(q).max()):
             return q

@@ -303,6 +303,13 @@ def test_without_a_discount_the_soft_value_is_the_log_sum_over_all_paths(random_
             np.testing.assert_allclose(solve(mdp), hard, rtol=0, atol=EXACT)
 
 
+@pytest.mark.parametrize("solve", [hard_value_iteration, hard_policy_iteration])
+def test_without_a_discount_a_way_round_that_costs_nothing_is_no_hindrance(solve):
+    # To stay is as good as to go on, which earns 1 and ends.
+    mdp = FiniteMDP([[0.0, 0.0], [1.0, 1.0]], np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]), 1.0)
+    np.testing.assert_allclose(solve(mdp), np.ones((2, 2)), rtol=0, atol=EXACT)
+
+
 @pytest.mark.parametrize("solve", [soft_value_iteration, soft_policy_iteration])
 def test_without_a_discount_a_way_round_that_pays_for_ever_is_refused(solve):
     # Ending earns nothing and staying costs 0.1, but at temperature 1 the choice between two is worth log 2 a step.
