@@ -1,7 +1,8 @@
 """Compiles a robot's MJCF or URDF file into the model that its spec describes.
 
-The spec is the only place for gains, limits of effort, rates and sensors: whatever actuators, sensors and keyframes the
-file brings are replaced. So a file made for another tool serves unchanged.
+The spec is the only place for gains, limits of effort, rates and sensors: whatever actuators, defaults of these, limits
+of the joints' effort, sensors and keyframes the file brings are replaced. So a file made for another tool serves
+unchanged.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _INTEGRATORS = {"euler": mujoco.mjtIntegrator.mjINT_EULER, "implicitfast": mujoc
 _ONE_DOF = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 _CONTACT_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
 _LARGEST_FORCE = 2  # `reduce="maxforce"` of the contact sensor
+_OF_ONE_ACTUATOR = ("classname", "compiler", "id", "info", "name", "plugin", "signature", "target", "userdata")
+"""What of MuJoCo's actuators is no setting."""
 
 
 def compile_model(spec: RobotSpec, terrain: bool = False) -> mujoco.MjModel:
@@ -208,13 +211,22 @@ def _add_floor(edit: mujoco.MjSpec) -> None:
 
 def _add_actuators(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
     samples = round(spec.simulation.actuator_delay / spec.simulation.physics_dt) + 1
+    blank = mujoco.MjSpec()
+    untouched = blank.add_actuator()
+    settings = [n for n in dir(untouched) if n not in _OF_ONE_ACTUATOR and not n.startswith(("_", "set_to_"))]
     for i, name in enumerate(spec.joint_names):
-        actuator = edit.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator = edit.add_actuator()
+        # A new actuator is what the file's default class says: its gear, ranges, filter.
+        for setting in settings:
+            setattr(actuator, setting, getattr(untouched, setting))
+        actuator.name, actuator.target, actuator.trntype = name, name, mujoco.mjtTrn.mjTRN_JOINT
         actuator.set_to_position(kp=spec.kp[i], kv=spec.kd[i])
         actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
         actuator.forcerange = [-spec.effort_limit[i], spec.effort_limit[i]]
         if spec.simulation.actuator_delay > 0.0:
             actuator.delay, actuator.nsample = spec.simulation.actuator_delay, samples
+        # MuJoCo would hold the joint to this whatever the actuator gives; URDF's `<limit effort>` comes as it.
+        edit.joint(name).actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE
 
 
 def _add_sensors(edit: mujoco.MjSpec, spec: RobotSpec) -> None:

@@ -1,0 +1,79 @@
+"""What a model that a user brings may say itself, and what the robot's file overrules, completes or contradicts."""
+
+import numpy as np
+import pytest
+
+from robot_rl.robot import JointCommand, Start
+from robot_rl.spec_file import load_robot
+from sim.mujoco_robot import MujocoRobot
+from tests.sim.conftest import robot_file
+
+# A wheel of 0.25 kg m^2 on a vertical axis; `{brought}` is what its model says of actuators.
+WHEEL_MJCF = """<mujoco>{brought}<worldbody><body name="wheel">
+  <inertial pos="0 0 0" mass="1" diaginertia="0.2 0.2 0.25"/>
+  <joint name="hinge" type="hinge" axis="0 0 1" {joint}/>
+</body></worldbody></mujoco>"""
+WHEEL_URDF = """<robot name="wheel"><link name="world"/><link name="wheel"><inertial><mass value="1"/>
+  <inertia ixx="0.2" iyy="0.2" izz="0.25" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <joint name="hinge" type="revolute"><parent link="world"/><child link="wheel"/><axis xyz="0 0 1"/>
+  <limit lower="-3" upper="3" effort="{effort}" velocity="20"/></joint></robot>"""
+
+
+@pytest.fixture
+def brought(tmp_path):
+    """`brought(xml)`: the robot of that model, MJCF or URDF, with some dotted keys of its file changed."""
+
+    def build(xml, base="fixed", changes=None):
+        path = robot_file(tmp_path, xml, base, changes or {})
+        if xml.startswith("<robot"):
+            (tmp_path / "model.xml").rename(tmp_path / "model.urdf")
+            path.write_text(path.read_text().replace("model.xml", "model.urdf"))
+        return load_robot(path)
+
+    return build
+
+
+def response(spec, command, ticks):
+    """Position, speed and torque of the one joint while a command is held."""
+    robot = MujocoRobot(spec, noise=False)
+    robot.reset(Start(spec.home), np.random.default_rng(0))
+    found = []
+    for _ in range(ticks):
+        state = robot.step(JointCommand(np.array([command])))
+        found.append([state.joint_position[0], state.joint_velocity[0], state.joint_effort[0]])
+    return np.array(found)
+
+
+# -- the robot's file is the only place for gains and limits of effort -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        '<motor ctrllimited="true" ctrlrange="-.1 .1" gear="10"/>',
+        '<general gear="-2" dyntype="filter" dynprm="0.1" actlimited="true" actrange="-.1 .1"/>',
+        '<general delay="0.05" nsample="60" ctrlrange="-.1 .1"/>',
+        '<position inheritrange="0.1" forcerange="-1 1"/>',
+        '<general damping="3" armature="0.2" biastype="affine" biasprm="1 2 3" gainprm="4 5"/>',
+    ],
+)
+def test_defaults_that_a_model_has_for_its_own_actuators_change_nothing(defaults, brought):
+    joint = 'range="-90 90"'
+    plain = response(brought(WHEEL_MJCF.format(brought="", joint=joint)), 0.5, 20)
+    found = response(brought(WHEEL_MJCF.format(brought=f"<default>{defaults}</default>", joint=joint)), 0.5, 20)
+    assert plain[0, 2] > 2.0
+    assert np.array_equal(found, plain)
+
+
+@pytest.mark.parametrize("kind", ["mjcf", "urdf"])
+def test_the_effort_limit_is_that_of_the_robots_file_whatever_the_model_limits_a_joint_to(kind, brought):
+    def model(limit):
+        if kind == "urdf":
+            return WHEEL_URDF.format(effort=limit)
+        return WHEEL_MJCF.format(brought="", joint=f'actuatorfrcrange="-{limit} {limit}"')
+
+    for limit in (1.0, 40.0):  # below and above the 4 N m of the robot's file
+        position, speed, effort = response(brought(model(limit)), 3.0, 1)[0]
+        assert effort == pytest.approx(4.0)
+        assert speed == pytest.approx(4.0 / 0.25 * 0.02, rel=1e-3)
+        assert position == pytest.approx(0.5 * speed * 0.02, rel=0.1)
