@@ -63,7 +63,7 @@ class RobotState:
     base_linear_velocity: Array = ABSENT
     """(..., 3), m/s, base frame."""
     contacts: Array = ABSENT
-    """(..., feet), normal force in N of each foot, in the order of `RobotSpec.feet`."""
+    """(..., feet), normal force in N of each foot, all its contacts together, in the order of `RobotSpec.feet`."""
     objects: Mapping[str, ObjectState] = field(default_factory=dict)
     applied: Array = ABSENT
     """(..., n), rad or m: the joint command of the last step, after all limits."""

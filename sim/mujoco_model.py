@@ -21,7 +21,9 @@ _CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCo
 _INTEGRATORS = {"euler": mujoco.mjtIntegrator.mjINT_EULER, "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST}
 _ONE_DOF = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 _CONTACT_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
-_LARGEST_FORCE = 2  # `reduce="maxforce"` of the contact sensor
+_LARGEST_FORCE = 2  # `reduce="maxforce"` of the contact sensor: the contacts of largest force, if there are more
+_MOST_CONTACTS = 32
+"""Of a foot, at once, that are read; a box on a plane has 4, a ball between the tops of rough ground up to 7."""
 _OF_ONE_ACTUATOR = ("classname", "compiler", "id", "info", "name", "plugin", "signature", "target", "userdata")
 """What of MuJoCo's actuators is no setting."""
 
@@ -242,13 +244,14 @@ def _add_sensors(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
             objname=site,
         )
     if "contacts" in present:
+        slots = _contacts_at_once(edit, spec)
         for foot, geom in zip(spec.feet, spec.simulation.foot_geoms, strict=True):
             edit.add_sensor(
                 name=f"contact_{foot}",
                 type=mujoco.mjtSensor.mjSENS_CONTACT,
                 objtype=mujoco.mjtObj.mjOBJ_GEOM,
                 objname=geom,
-                intprm=[_CONTACT_FORCE, _LARGEST_FORCE, 1],
+                intprm=[_CONTACT_FORCE, _LARGEST_FORCE, slots],
             )
     if "objects" in present:
         for name in spec.objects:
@@ -261,6 +264,21 @@ def _add_sensors(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
                 edit.add_sensor(
                     name=f"{name}_{kind}", type=sensor, objtype=mujoco.mjtObj.mjOBJ_XBODY, objname=name
                 )
+
+
+def _contacts_at_once(edit: mujoco.MjSpec, spec: RobotSpec) -> int:
+    """Contacts that a foot may have at once: one, where every foot is a ball that can touch nothing but one plane."""
+    for name in spec.simulation.foot_geoms:
+        foot = edit.geom(name)
+        others = [
+            geom.type
+            for geom in edit.geoms
+            if geom.name != name and (geom.contype & foot.conaffinity or foot.contype & geom.conaffinity)
+        ]
+        ball = foot.type == mujoco.mjtGeom.mjGEOM_SPHERE
+        if not ball or edit.pairs or others not in ([], [mujoco.mjtGeom.mjGEOM_PLANE]):
+            return _MOST_CONTACTS
+    return 1
 
 
 def _one_line(error: Exception) -> str:

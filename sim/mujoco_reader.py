@@ -48,6 +48,8 @@ class MujocoReader:
         self._model = model
         self.joint_qpos = np.array([int(model.joint(name).qposadr[0]) for name in spec.joint_names])
         self.base_qpos = 0
+        self._contact_slots: NDArray[np.intp] | None = None
+        """Normal forces in `raw`, (feet, contacts), where a foot may have several contacts."""
         sources = self._sources()
         # Noisy readings come first, so that noise is drawn and added for these alone. What is computed from the base's
         # orientation follows it, so that all of it is read and written at once.
@@ -111,8 +113,10 @@ class MujocoReader:
         if "linear_acceleration" in self.provides:
             sources["linear_acceleration"] = sensor("linear_acceleration")
         if "contacts" in self.provides:
-            # Three numbers a foot in the contact's frame; the first is the normal force.
+            # Three numbers a contact in its own frame; the first is the normal force.
             sources["contacts"] = [sensor(f"contact_{foot}")[0] for foot in spec.feet]
+            slots = [sensor(f"contact_{foot}")[::3] for foot in spec.feet]
+            self._contact_slots = np.array(slots) if len(slots[0]) > 1 else None
         if "objects" in self.provides:
             for name in spec.objects:
                 for part in _OBJECT_PARTS:
@@ -178,6 +182,8 @@ class MujocoReader:
             applied: (..., n), the command in force.
         """
         measured = raw.take(self._source, axis=-1)
+        if self._contact_slots is not None:
+            measured[self._at["contacts"]] = raw.take(self._contact_slots, axis=-1).sum(-1)
         attitude = None if self._attitude is None else measured[self._attitude]
         exact = None if attitude is None else components(attitude.copy())
         if noise is not None:

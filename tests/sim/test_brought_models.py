@@ -1,12 +1,16 @@
 """What a model that a user brings may say itself, and what the robot's file overrules, completes or contradicts."""
 
+import mujoco
 import numpy as np
 import pytest
 
 from robot_rl.robot import JointCommand, Start
 from robot_rl.spec_file import load_robot
+from sim.mujoco_batch import MujocoBatch
+from sim.mujoco_model import compile_model
 from sim.mujoco_robot import MujocoRobot
-from tests.sim.conftest import robot_file
+from sim.randomization import Randomization
+from tests.sim.conftest import BALL_MASS, robot_file
 
 # A wheel of 0.25 kg m^2 on a vertical axis; `{brought}` is what its model says of actuators.
 WHEEL_MJCF = """<mujoco>{brought}<worldbody><body name="wheel">
@@ -77,3 +81,55 @@ def test_the_effort_limit_is_that_of_the_robots_file_whatever_the_model_limits_a
         assert effort == pytest.approx(4.0)
         assert speed == pytest.approx(4.0 / 0.25 * 0.02, rel=1e-3)
         assert position == pytest.approx(0.5 * speed * 0.02, rel=0.1)
+
+
+# -- feet of any shape -------------------------------------------------------------------------------------------------
+
+TOUCHING = {"feet": ["hull"], "sensors.contacts": {}}
+
+
+@pytest.mark.parametrize("shape", ["sphere", "box"])
+def test_a_foot_of_any_shape_feels_all_that_rests_on_it(shape, ball):
+    spec = ball(TOUCHING, shape)
+    robot, batch = MujocoRobot(spec, noise=False), MujocoBatch(spec, 2, noise=False)
+    robot.reset(Start(spec.home), np.random.default_rng(0))
+    batch.reset(np.arange(2), [Start(spec.home)] * 2, np.random.default_rng(0))
+    for _ in range(50):
+        state, states = robot.step(JointCommand(spec.home)), batch.step(JointCommand(np.tile(spec.home, (2, 1))))
+    assert state.contacts == pytest.approx([BALL_MASS * 9.81], rel=1e-3)
+    assert np.array_equal(states.contacts, [state.contacts] * 2)
+    batch.close()
+
+
+@pytest.mark.parametrize("kind", ["rough", "steps"])
+def test_a_ball_on_uneven_ground_feels_every_place_that_it_touches(kind, robot_spec):
+    spec = robot_spec("go2", {})
+    terrain = {"terrain": {"kinds": [kind], "rough": 0.03, "steps": 0.04}}
+    robot = MujocoRobot(spec, noise=False, randomization=Randomization(terrain, spec))
+    robot.reset(Start(spec.home), np.random.default_rng(0))
+    several = 0
+    for _ in range(40):
+        state = robot.step(JointCommand(spec.home))
+        expected, touching = normal_forces(robot.model, robot.data, spec.simulation.foot_geoms)
+        several += int((touching > 1).sum())
+        assert state.contacts == pytest.approx(expected, abs=1e-9)
+    assert several > 0
+
+
+def normal_forces(model, data, geoms):
+    """Of each geometry: N, all contacts together; and how many there are."""
+    force, wrench = np.zeros((2, len(geoms))), np.zeros(6)
+    for contact in range(data.ncon):
+        mujoco.mj_contactForce(model, data, contact, wrench)
+        for i, geom in enumerate(geoms):
+            if model.geom(geom).id in data.contact[contact].geom:
+                force[:, i] += wrench[0], 1
+    return force
+
+
+@pytest.mark.parametrize("name", ["go2", "minitaur"])
+def test_a_ball_that_meets_nothing_but_the_floor_has_one_contact_to_read(name):
+    model = compile_model(load_robot(name))
+    feet = [i for i in range(model.nsensor) if model.sensor(i).name.startswith("contact_")]
+    assert len(feet) == 4
+    assert all(model.sensor_dim[feet] == 3)

@@ -15,6 +15,7 @@ from robot_rl.robot import JointCommand, Start
 from robot_rl.spec_file import load_robot
 from sim.mujoco_model import held_model
 from sim.mujoco_robot import MujocoRobot
+from tests.sim.conftest import BALL_MASS
 
 pytest.importorskip("pybullet", reason="PyBullet is not installed (extra 'pybullet')")
 
@@ -137,6 +138,15 @@ def test_a_standing_robot_weighs_what_it_weighs_and_feels_gravity(both):
     assert state.contacts.sum() == pytest.approx(weight, rel=0.01)
     assert np.linalg.norm(state.linear_acceleration) == pytest.approx(9.81, abs=0.2)
     assert state.linear_acceleration[2] > 9.0
+
+
+def test_a_flat_foot_feels_in_both_engines_all_that_rests_on_it(both, ball):
+    spec = ball({"feet": ["hull"], "sensors.contacts": {}}, "box")
+    for robot in both(spec):
+        robot.reset(Start(spec.home), np.random.default_rng(0))
+        for _ in range(50):
+            state = robot.step(JointCommand(spec.home))
+        assert state.contacts == pytest.approx([BALL_MASS * 9.81], rel=1e-3)
 
 
 def test_five_bar_loops_stay_closed_while_the_robot_moves(both):
