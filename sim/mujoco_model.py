@@ -7,6 +7,7 @@ unchanged.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,11 @@ def held_spec(spec: RobotSpec) -> RobotSpec:
         simulation=replace(spec.simulation, foot_geoms=(), truth=()),
         safety=replace(spec.safety, tilt="off", height="off", workspace="off"),
     )
+
+
+def delay_steps(spec: RobotSpec) -> int:
+    """Steps of the physics from a command to its effect: `simulation.actuator_delay`, rounded up."""
+    return math.ceil(spec.simulation.actuator_delay / spec.simulation.physics_dt - 1e-6)
 
 
 def model_path(spec: RobotSpec) -> Path:
@@ -212,7 +218,7 @@ def _add_floor(edit: mujoco.MjSpec) -> None:
 
 
 def _add_actuators(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
-    samples = round(spec.simulation.actuator_delay / spec.simulation.physics_dt) + 1
+    late = delay_steps(spec)
     blank = mujoco.MjSpec()
     untouched = blank.add_actuator()
     settings = [n for n in dir(untouched) if n not in _OF_ONE_ACTUATOR and not n.startswith(("_", "set_to_"))]
@@ -225,8 +231,9 @@ def _add_actuators(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
         actuator.set_to_position(kp=spec.kp[i], kv=spec.kd[i])
         actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
         actuator.forcerange = [-spec.effort_limit[i], spec.effort_limit[i]]
-        if spec.simulation.actuator_delay > 0.0:
-            actuator.delay, actuator.nsample = spec.simulation.actuator_delay, samples
+        if late:
+            # Between two samples: MuJoCo adds up its time, and on one of them an error of rounding would be a step.
+            actuator.delay, actuator.nsample = (late - 0.5) * spec.simulation.physics_dt, late + 1
         # MuJoCo would hold the joint to this whatever the actuator gives; URDF's `<limit effort>` comes as it.
         edit.joint(name).actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE
 

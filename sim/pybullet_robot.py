@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from robot_rl.arrays import frozen
 from robot_rl.robot import JointCommand, RobotState, Start
 from robot_rl.spec import RobotSpec
-from sim.mujoco_model import compile_model
+from sim.motors import DCMotors
+from sim.mujoco_model import compile_model, delay_steps
 from sim.mujoco_robot import place_at_start
 from sim.pybullet_world import PyBulletWorld
 from sim.simulated_robot import SimulatedRobot, diverged
@@ -25,7 +26,7 @@ FASTEST = 1e4
 
 
 class PyBulletRobot(SimulatedRobot):
-    """A `Robot` in PyBullet. The PD loop, effort limits and actuator delay run here, at the physics rate.
+    """A `Robot` in PyBullet. The PD loop, DC motors, effort limits and actuator delay run here, at the physics rate.
 
     MuJoCo's data hold a copy of where everything is, so readings, noise and pictures are made as for MuJoCo's robots.
     """
@@ -48,8 +49,10 @@ class PyBulletRobot(SimulatedRobot):
         self._qvel_of = np.array([int(joint.dofadr[0]) for joint in joints])
         self._damping = model.dof_damping.copy()
         # Commands on their way to the motors, the oldest first; one a physics step.
-        self._late = round(spec.simulation.actuator_delay / spec.simulation.physics_dt)
+        self._late = delay_steps(spec)
         self._under_way = np.zeros((self._late, spec.joints))
+        self._motors = DCMotors(spec) if spec.simulation.motor is not None else None
+        self._least, self._greatest = -spec.effort_limit, spec.effort_limit.copy()
         self._contacts = [
             (int(model.sensor(f"contact_{foot}").adr[0]), geom)
             for foot, geom in zip(spec.feet, spec.simulation.foot_geoms, strict=True)
@@ -139,9 +142,12 @@ class PyBulletRobot(SimulatedRobot):
             self._under_way[-1] = target
             target = arrived
         spec, data = self.spec, self.data
-        # tau = clip(kp (q* - q) - kd q', -limit, limit)
-        wanted = spec.kp * (target - data.qpos[self._qpos_of]) - spec.kd * data.qvel[self._qvel_of]
-        return np.clip(wanted, -spec.effort_limit, spec.effort_limit)
+        velocity = data.qvel[self._qvel_of]
+        if self._motors is not None:
+            self._motors.limits(velocity, self._least, self._greatest)
+        # tau = clip(kp (q* - q) - kd q', least, greatest)
+        wanted = spec.kp * (target - data.qpos[self._qpos_of]) - spec.kd * velocity
+        return np.clip(wanted, self._least, self._greatest)
 
     def _imu_velocity(self) -> Array | None:
         """Of the accelerometer's place, (3,), m/s in the world; None for a robot without one."""

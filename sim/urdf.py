@@ -214,6 +214,8 @@ def _refuse_what_has_no_counterpart(model: mujoco.MjModel) -> None:
             raise inexpressible(f"joint {name!r}", "a free body has no further joints")
         if kind != _JOINT.mjJNT_FREE and model.jnt_stiffness[joint]:
             raise inexpressible(f"joint {name!r}", "joints with a spring cannot be written")
+    for body in np.flatnonzero(model.body_gravcomp):
+        raise inexpressible(f"body {link_name(model, int(body))!r}", "compensated gravity (gravcomp) cannot be written")
     for equality in range(model.neq):
         kind = _EQUALITY(int(model.eq_type[equality]))
         if kind != _EQUALITY.mjEQ_CONNECT:

@@ -173,6 +173,33 @@ def test_commands_arrive_after_the_delay(both, robot_spec):
         assert found.joint_position == pytest.approx(expected.joint_position, abs=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("delay", "steps"), [(0.0, 0), (0.0005, 1), (0.0025, 1), (0.005, 1), (0.0071, 2), (0.02, 4)]
+)
+def test_a_delay_is_in_both_engines_the_next_whole_step_of_the_physics(delay, steps, both, wheel):
+    rates = {"control_rate": 200, "simulation.physics_rate": 200, "joints.hinge.lower": -1e3, "joints.hinge.upper": 1e3}
+    spec = wheel({**rates, "simulation.actuator_delay": delay})
+    for robot, before in zip(both(spec), (5000, 50), strict=True):  # the clock of a long episode is no round number
+        robot.reset(Start(spec.home), np.random.default_rng(0))
+        for _ in range(before):
+            assert robot.step(JointCommand(np.zeros(1))).joint_effort == 0.0
+        efforts = [robot.step(JointCommand(np.full(1, 0.1))).joint_effort[0] for _ in range(steps + 1)]
+        assert np.flatnonzero(efforts).tolist() == [steps]
+
+
+def test_dc_motors_give_in_both_engines_what_their_speed_and_current_leave(both, wheel):
+    # At rest kV/R = 4 N m, by the current limit 3 N m; without load V/k = 32 rad/s.
+    motor = {"voltage": 16.0, "resistance": 2.0, "torque_constant": 0.5, "current_limit": 6.0}
+    spec = wheel({"simulation.motor": motor, "joints.hinge.kp": 1000.0, "joints.hinge.upper": 1e6})
+    efforts = []
+    for robot in both(spec):
+        robot.reset(Start(spec.home), np.random.default_rng(0))
+        efforts.append([robot.step(JointCommand(np.array([1e5]))).joint_effort[0] for _ in range(150)])
+    assert efforts[1][0] == pytest.approx(3.0)
+    assert efforts[1][-1] < 1.0
+    assert efforts[1] == pytest.approx(efforts[0], abs=0.01)
+
+
 def test_objects_can_be_turned_and_pushed(both):
     _, arm = both(load_robot("planar_arm"))
     start = Start(arm.spec.home, object_position={"cylinder": (0.2, 0.1)}, object_yaw={"cylinder": 0.5})

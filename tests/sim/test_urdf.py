@@ -172,6 +172,7 @@ def model_of(body="", rest=""):
     [
         ("<body name='b'><joint name='wrist' type='ball'/><geom size='.1'/></body>", "", ["joint 'wrist'", "ball"]),
         ("<body name='b'><joint name='wrist' stiffness='1'/><geom size='.1'/></body>", "", ["joint 'wrist'", "spring"]),
+        ("<body name='light' gravcomp='1'><geom size='.1'/></body>", "", ["body 'light'", "gravcomp"]),
         ("<geom name='egg' type='ellipsoid' size='.1 .1 .2'/>", "", ["geom 'egg'", "ellipsoid"]),
         ("<geom name='sole' size='.1' condim='6'/>", "", ["geom 'sole'", "6"]),
         ("", "<equality><weld name='glue' body1='arm' body2='free'/></equality>", ["equality 'glue'", "weld"]),
