@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.spec import FLOATING_ONLY, RobotSpec
@@ -23,6 +24,10 @@ _INTEGRATORS = {"euler": mujoco.mjtIntegrator.mjINT_EULER, "implicitfast": mujoc
 _ONE_DOF = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 _CONTACT_FORCE = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
 _LARGEST_FORCE = 2  # `reduce="maxforce"` of the contact sensor: the contacts of largest force, if there are more
+_SAME_IN_DEGREES = 0.05
+"""Relative, of a joint's limits in the spec to the model's in degrees: then one of the two has the wrong unit."""
+_BEYOND = 0.01
+"""rad or m that a joint's home may lie outside the model's range: ranges are rounded."""
 _MOST_CONTACTS = 32
 """Of a foot, at once, that are read; a box on a plane has 4, a ball between the tops of rough ground up to 7."""
 _OF_ONE_ACTUATOR = ("classname", "compiler", "id", "info", "name", "plugin", "signature", "target", "userdata")
@@ -39,7 +44,8 @@ def compile_model(spec: RobotSpec, terrain: bool = False) -> mujoco.MjModel:
         terrain: whether the model gets a height field, hidden below the floor, for ground that is not flat.
 
     Raises:
-        ConfigurationError: the model file is missing, cannot be compiled, or lacks a part that the spec names.
+        ConfigurationError: the model file is missing, cannot be compiled, lacks a part that the spec names, or
+            contradicts what it says of the base and the joints.
     """
     path = model_path(spec)
     try:
@@ -61,9 +67,11 @@ def compile_model(spec: RobotSpec, terrain: bool = False) -> mujoco.MjModel:
     _add_actuators(edit, spec)
     _add_sensors(edit, spec)
     try:
-        return edit.compile()
+        model = edit.compile()
     except ValueError as error:
         raise ConfigurationError(f"robot {spec.name!r}: cannot compile model {path}: {_one_line(error)}") from error
+    _check_joints(model, spec, path)
+    return model
 
 
 def held_model(spec: RobotSpec, timestep: float) -> mujoco.MjModel:
@@ -174,6 +182,34 @@ def _check_names(edit: mujoco.MjSpec, spec: RobotSpec, path: Path) -> None:
     check("object body", spec.objects, [body.name for body in edit.bodies])
     if spec.base == "floating":
         check("base body", (spec.simulation.base_body,), [body.name for body in edit.bodies])
+
+
+def _check_joints(model: mujoco.MjModel, spec: RobotSpec, path: Path) -> None:
+    """Refuses a fixed robot that would fall, and joints whose home or limits only another unit explains."""
+    for i, name in enumerate(spec.joint_names):
+        joint, where = model.joint(name), f"robot {spec.name!r}: joint {name!r}"
+        root = model.body(int(model.body_rootid[int(joint.bodyid[0])]))
+        first = int(root.jntadr[0])
+        if spec.base == "fixed" and first >= 0 and model.jnt_type[first] == mujoco.mjtJoint.mjJNT_FREE:
+            raise ConfigurationError(
+                f"{where} hangs on body {root.name!r} of {path.name}, which has a free joint, but base: fixed; say "
+                f"simulation.base_body: {root.name} to hold it, got {spec.simulation.base_body!r}, or base: floating"
+            )
+        if not joint.limited[0]:
+            continue
+        unit = "rad" if joint.type[0] == mujoco.mjtJoint.mjJNT_HINGE else "m"
+        low, high = joint.range.tolist()
+        own = f"{low:.4g} to {high:.4g} {unit} of {path.name}"
+        limits = (spec.lower[i], spec.upper[i])
+        if unit == "rad" and np.allclose(limits, np.degrees(joint.range), rtol=_SAME_IN_DEGREES, atol=0.0):
+            raise ConfigurationError(
+                f"{where}: limits {limits[0]:g} to {limits[1]:g} are {own} in degrees; the robot's file is in radians, "
+                'and so is a URDF; an MJCF is in degrees without <compiler angle="radian"/>'
+            )
+        if not low - _BEYOND <= spec.home[i] <= high + _BEYOND:
+            raise ConfigurationError(
+                f"{where}: home {spec.home[i]:g} {unit} is outside {own}; the robot's file is in radians and metres"
+            )
 
 
 def _add_free_joint(edit: mujoco.MjSpec, spec: RobotSpec) -> None:

@@ -4,6 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from robot_rl.errors import ConfigurationError
 from robot_rl.robot import JointCommand, Start
 from robot_rl.spec_file import load_robot
 from sim.mujoco_batch import MujocoBatch
@@ -133,3 +134,48 @@ def test_a_ball_that_meets_nothing_but_the_floor_has_one_contact_to_read(name):
     feet = [i for i in range(model.nsensor) if model.sensor(i).name.startswith("contact_")]
     assert len(feet) == 4
     assert all(model.sensor_dim[feet] == 3)
+
+
+# -- what contradicts the robot's file ---------------------------------------------------------------------------------
+
+
+def refusal(spec):
+    with pytest.raises(ConfigurationError) as caught:
+        compile_model(spec)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+TORSO_MJCF = """<mujoco><worldbody><body name="torso" pos="0 0 1"><freejoint/><geom size="0.1" mass="2"/>
+  <body name="arm"><joint name="hinge" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".02" mass="1"/>
+  </body></body><body name="ball" pos="1 0 1"><freejoint/><geom size="0.1"/></body></worldbody></mujoco>"""
+
+
+def test_a_fixed_robot_that_a_free_joint_lets_fall_is_refused(brought):
+    text = refusal(brought(TORSO_MJCF))
+    for word in ("'simple'", "base: fixed", "'torso'", "model.xml", "'hinge'", "simulation.base_body", "'base'"):
+        assert word in text
+    held = compile_model(brought(TORSO_MJCF, changes={"simulation.base_body": "torso"}))
+    assert [held.joint(i).name for i in range(held.njnt)] == ["hinge", ""]  # things in the world may be free
+
+
+@pytest.mark.parametrize(
+    ("home", "lower", "upper", "words"),
+    [
+        (30.0, -50.0, 50.0, ["home 30 rad", "-1.047 to 1.047 rad", "radians"]),
+        (-1.3, -2.0, 2.0, ["home -1.3 rad", "-1.047 to 1.047 rad"]),
+        (0.0, -60.0, 60.0, ["limits -60 to 60", "-1.047 to 1.047 rad", "degrees"]),
+    ],
+)
+def test_a_joint_that_its_own_model_contradicts_is_refused_with_both_numbers(home, lower, upper, words, brought):
+    joint = {"joints.hinge.home": home, "joints.hinge.lower": lower, "joints.hinge.upper": upper}
+    text = refusal(brought(WHEEL_MJCF.format(brought="", joint='range="-60 60"'), changes=joint))
+    for word in ("'simple'", "'hinge'", "model.xml", *words):
+        assert word in text
+
+
+@pytest.mark.parametrize(("home", "lower", "upper"), [(1.05, -1.05, 1.05), (0.0, -50.0, 50.0), (-1.0, -2.0, 0.5)])
+def test_limits_wider_than_the_models_are_taken_as_they_are(home, lower, upper, brought):
+    joint = {"joints.hinge.home": home, "joints.hinge.lower": lower, "joints.hinge.upper": upper}
+    compile_model(brought(WHEEL_MJCF.format(brought="", joint='range="-60 60"'), changes=joint))
+    compile_model(brought(WHEEL_MJCF.format(brought="", joint=""), changes={**joint, "joints.hinge.home": upper}))
