@@ -134,7 +134,11 @@ class MujocoReader:
         return self._at[sensor][1]
 
     def start_qpos(self, start: Start) -> Array:
-        """Positions (nq,) of the whole model at the start of an episode; followers in loops at their reference."""
+        """Positions (nq,) of the whole model at the start of an episode; followers in loops at their reference.
+
+        Raises:
+            ConfigurationError: an object has no joint to move or turn it by.
+        """
         qpos = self._model.qpos0.copy()
         qpos[self.joint_qpos] = start.joint_position
         if self.spec.base == "floating":
@@ -143,13 +147,18 @@ class MujocoReader:
             qpos[base + 2] = self.spec.simulation.base_height
             qpos[base + 3 : base + 7] = rotation.to_wxyz(rotation.from_yaw(start.base_yaw))
         for name, angle in start.object_yaw.items():
-            kind, address = self._joints_of(name)[-1][:2]
+            joints = self._joints_of(name)
+            kind, address = joints[-1][:2] if joints else (None, 0)
             if kind == mujoco.mjtJoint.mjJNT_FREE:
                 upright = rotation.from_wxyz(self._model.qpos0[address + 3 : address + 7])
                 turned = rotation.multiply(rotation.from_yaw(angle), upright)
                 qpos[address + 3 : address + 7] = rotation.to_wxyz(turned)
-            else:
+            elif kind == mujoco.mjtJoint.mjJNT_HINGE:
                 qpos[address] = self._model.qpos0[address] + angle
+            else:
+                raise ConfigurationError(
+                    f"robot {self.spec.name!r}: object {name!r} cannot be turned; it needs a hinge or a free joint"
+                )
         for name, place in start.object_position.items():
             moved = False
             for kind, address, axis in self._joints_of(name):

@@ -11,6 +11,7 @@ from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.robot import JointCommand, Start
 from robot_rl.spec_file import builtin_robots
 from sim.mujoco_robot import MujocoRobot
+from tests.sim.conftest import WHEEL
 
 ROBOTS = builtin_robots()
 QUADRUPEDS = ("go2", "minitaur")
@@ -258,6 +259,17 @@ def test_an_object_that_only_turns_is_not_put_elsewhere(robot_spec):
     hand = MujocoRobot(robot_spec("dclaw"))
     with pytest.raises(ConfigurationError, match=r"'dclaw'.*'valve' cannot be moved"):
         start_at(hand, Start(hand.spec.home, object_position={"valve": (0.0, 0.1)}))
+
+
+@pytest.mark.parametrize("joint", ["", '<joint type="slide" axis="1 0 0"/>', '<joint type="ball"/>'])
+def test_an_object_that_cannot_turn_is_not_turned(joint, wheel, tmp_path):
+    spec = wheel({"objects": ["rock"], "sensors.objects": {}})
+    rock = f'<body name="rock" pos="1 0 0">{joint}<geom size="0.1"/></body>'
+    (tmp_path / "model.xml").write_text(WHEEL.replace("</worldbody>", f"{rock}</worldbody>"))
+    robot = MujocoRobot(spec)
+    assert start_at(robot).objects["rock"].position == pytest.approx([1, 0, 0])
+    with pytest.raises(ConfigurationError, match=r"'simple'.*'rock' cannot be turned.*hinge"):
+        start_at(robot, Start(spec.home, object_yaw={"rock": 0.1}))
 
 
 def test_objects_are_read_as_mujoco_has_them(robot_spec):
