@@ -146,6 +146,8 @@ def _own_noise(parts: Parts) -> dict[str, float]:
 def _by_sensor(section: Section, parts: Parts, **bounds: float) -> dict[str, Distribution]:
     """A distribution for each sensor that the term names."""
     known = [name for name in parts.spec.sensors if name != "objects"]
+    if not section.names():
+        raise ConfigurationError(f"{section.where}: expected ratio, or sensors by name: {', '.join(known)}; got none")
     for name in section.names():
         if name not in known:
             raise UnknownName.of("sensor", name, known, f"in {section.where}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.arrays import frozen
-from robot_rl.errors import UnknownName
+from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.section import Section
 from sim.distributions import read_distribution
 from sim.height_field import CELL, CELLS, FIELD, HIGHEST
@@ -62,6 +62,8 @@ def terrain(section: Section, parts: Parts) -> Bound:
     """Ground of a kind: `kinds`, a list to choose from; `slope` rad; `steps` m, of a step; `rough` m, of a bump."""
     floor = parts.floor
     kinds = section.texts("kinds", KINDS)
+    if not kinds:
+        raise ConfigurationError(f"{section.where}.kinds: expected at least one of {', '.join(KINDS)}; got none")
     for kind in kinds:
         if kind not in KINDS:
             raise UnknownName.of("terrain", kind, KINDS, f"in {section.where}.kinds")
