@@ -185,15 +185,15 @@ class RayWorkers:
             self._ray.kill(worker)
 
     def _start(self) -> Any:
-        """A worker, that explores as no other one does."""
+        """A worker; `_begins` tells it how to explore."""
         self._started += 1
-        seed = int(np.random.SeedSequence([self._settings.seed, 3, self._started]).generate_state(1)[0])
-        return self._class.remote(*self._arguments, seed, self._settings.keep_terms)
+        return self._class.remote(*self._arguments, self._settings.seed, self._settings.keep_terms)
 
     def _begins(self, index: int) -> Any:
-        """Lets a worker begin episodes that no other one has; what it will answer, once it is up."""
-        seed = int(np.random.SeedSequence([self._seed, index, self._started]).generate_state(1)[0])
-        return self._workers[index].restart.remote(seed)
+        """Lets a worker begin episodes that no other one has, and explore so; what it will answer, once it is up."""
+        # Here and not in `_start`: a resumed run knows only now how many were started before.
+        seeds = np.random.SeedSequence([self._seed, index, self._started]).generate_state(2)
+        return self._workers[index].restart.remote(*map(int, seeds))
 
     def _order_idle(self, order: Callable[[int], Order], counted: int) -> None:
         for index in self._idle:

@@ -181,8 +181,15 @@ class RolloutWorker:
         own = self._collector
         return Workplace(own.observation_size, own.action_size, own.count, own.parts, own.terms)
 
-    def restart(self, seed: int) -> dict[str, bool]:
-        """New episodes from `seed`; those in progress are cut short."""
+    def restart(self, seed: int, exploration: int | None = None) -> dict[str, bool]:
+        """New episodes from `seed`; those in progress are cut short.
+
+        Args:
+            seed: of the environments.
+            exploration: seed of what explores; None to go on with its random numbers.
+        """
+        if exploration is not None:
+            self._random.manual_seed(exploration)
         self._collector.restart(seed)
         return self._standing()
 

@@ -19,7 +19,9 @@ from robot_rl.commands.sweeping import train_there
 from robot_rl.commands.training import start
 from robot_rl.errors import ConfigurationError, WorkerEnded
 from robot_rl.training.metrics import read_metrics
-from robot_rl.training.ray_workers import RaySettings, train_on_ray
+from robot_rl.training.ray_cluster import connected
+from robot_rl.training.ray_workers import RaySettings, RayWorkers, train_on_ray
+from robot_rl.training.rollout_worker import Order, acting_weights
 from robot_rl.training.run import Run
 from robot_rl.training.trainer import TrainerSettings
 from tests.robot_rl.training.slopes import NotANumber, Slope, descendants, slope_learner
@@ -157,6 +159,30 @@ def test_a_run_of_a_sweep_whose_process_is_killed_goes_on_from_its_checkpoint_in
     assert said.count("training stand on go2") == 2
     assert "resumed at step" in said
     assert (folder / "policy.onnx").is_file()
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_every_worker_explores_as_no_other_one_did_before_a_resumption_either(cluster):
+    weights = {name: np.zeros_like(array) for name, array in acting_weights(slope_learner()).items()}
+    weights["normalizer/scale"] += 1.0  # so that an action is the tanh of the noise, whatever is observed
+    order = Order(weights, 0, 8, np.zeros((0, 1, 1), np.float32))
+    settings, first = dataclasses.replace(TRAINER, start_steps=0), []
+    with connected(cluster.address, 1) as ray:
+        saved = None
+        for _ in range(2):
+            workers = RayWorkers(ray, Slope, slope_learner, settings, RaySettings(1))
+            try:
+                if saved is None:
+                    workers.restart(settings.seed)
+                else:
+                    workers.load_state(saved, settings.seed)
+                first.append(workers.exchange(lambda ahead: order, False).rows.action)
+                saved = workers.state()
+            finally:
+                workers.close()
+    assert (first[0] != first[1]).all()
 
 
 @needs_ray
