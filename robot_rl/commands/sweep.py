@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         metavar="NAME=VALUE,...",
         help="values of a setting, as in sac.discount=0.98,0.99 or task.forward=[0.3,0.6],[0.3,0.9]; once per setting",
     )
-    parser.add_argument("--seeds", nargs="+", type=whole_number(0), default=[0], metavar="N", help="[0]")
+    parser.add_argument("--seeds", nargs="+", type=whole_number(0), metavar="N", help="[the seed of CONFIG, or 0]")
     parser.add_argument("--at-once", type=whole_number(1), default=1, metavar="N", help="runs at a time, here [1]")
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="on the machines of a Ray cluster that runs, HOST:PORT or auto [here]"
@@ -82,27 +82,42 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def planned(
-    config: str, settings: Sequence[tuple[str, list[Any]]], seeds: Sequence[int]
+    config: str, settings: Sequence[tuple[str, list[Any]]], seeds: Sequence[int] | None = None
 ) -> dict[str, tuple[dict[str, Any], TrainingConfig]]:
     """Every run by the name of its folder: what was chosen for it, and its whole configuration.
 
+    Args:
+        config: the file, as `read_file` takes it.
+        settings: each with its values.
+        seeds: of every combination; that of the file where there are none.
+
     Raises:
-        ConfigurationError: a setting that does not exist, or a value that cannot be; before anything is trained.
+        ConfigurationError: a setting that does not exist, a value that cannot be, or two combinations that would be in
+            one folder; before anything is trained.
     """
     base = read_file(config)
-    base.get("trainer", {}).pop("seed", None)  # what a run has saved; `seed` is set here
+    own_seed = base.get("seed", 0)
+    if base.get("trainer", {}).get("seed") == own_seed:
+        del base["trainer"]["seed"]  # a run saves it there too; `seed` is set here
     names = [name for name, _ in settings]
     if len(set(names)) < len(names):
         raise ConfigurationError(f"--set: a setting is given twice: {', '.join(names)}")
-    plan = {}
+    for name in ("seed", "trainer.seed"):
+        if name in names:
+            raise ConfigurationError(f"--set {name}: seeds are given with --seeds, as in --seeds 0 1 2")
+    plan: dict[str, tuple[dict[str, Any], TrainingConfig]] = {}
     for chosen in itertools.product(*(values for _, values in settings)):
-        for seed in dict.fromkeys(seeds):
+        for seed in dict.fromkeys(seeds) if seeds else [own_seed]:
             own = dict(zip(names, chosen, strict=True))
             given = layered(base, *(_nested(name, value) for name, value in own.items()), {"seed": seed})
             resolved = resolve(layered(advice(given), given), config)
             if resolved.on == "ros" or resolved.ray:
                 raise ConfigurationError(f"{config}: a sweep trains in simulation, each run in a process of its own")
-            plan["_".join([*(_named(name, value) for name, value in own.items()), f"s{seed}"])] = (own, resolved)
+            folder = "_".join([*(_named(name, value) for name, value in own.items()), f"s{seed}"])
+            if folder in plan:
+                both = f"{_listed(plan[folder][0])} and {_listed(own)}"
+                raise ConfigurationError(f"--set: {both} would both be trained in {folder}; each needs its own folder")
+            plan[folder] = (own, resolved)
     return plan
 
 
@@ -126,8 +141,14 @@ def _nested(name: str, value: Any) -> dict[str, Any]:
 
 
 def _named(name: str, value: Any) -> str:
-    """A setting with its value as a part of a folder's name."""
-    return f"{name.rpartition('.')[2]}={re.sub(r'[^A-Za-z0-9.+-]+', '-', str(value)).strip('-')}"
+    """A setting with its value as a part of a folder's name; signs of numbers are kept."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    texts = [re.sub(r"[^A-Za-z0-9.+-]+", "-", str(item)) for item in items]
+    return f"{name.rpartition('.')[2]}={'-'.join(texts)}"
+
+
+def _listed(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in chosen.items())
 
 
 def _outcome(folder: Path, chosen: Mapping[str, Any], seed: int, code: int) -> dict[str, Any]:

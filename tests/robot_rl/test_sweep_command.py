@@ -43,6 +43,27 @@ def test_a_plan_has_every_combination_with_every_seed_and_its_whole_configuratio
     assert (resolved.algorithm_settings["discount"], resolved.trainer["total_steps"]) == (0.9, 120)
 
 
+def test_values_that_differ_in_a_sign_are_runs_of_their_own(config):
+    speeds = [[-0.3, 0.6], [0.3, 0.6], [-0.6, -0.3]]
+    settings = [("sac.target_entropy", [-6, 6]), ("task.name", ["walk"]), ("task.forward", speeds)]
+    plan = planned(str(config), settings, [0])
+    assert list(plan) == [
+        f"target_entropy={entropy}_name=walk_forward={forward}_s0"
+        for entropy in ("-6", "6")
+        for forward in ("-0.3-0.6", "0.3-0.6", "-0.6--0.3")
+    ]
+    trained = {(run.algorithm_settings["target_entropy"], run.task_settings["forward"]) for _, run in plan.values()}
+    assert len(trained) == 6
+
+
+def test_without_seeds_a_sweep_has_the_seed_of_its_file(config):
+    assert list(planned(str(config), [])) == ["s0"]
+    config.write_text(TINY + "seed: 5\n")
+    (name, (_, run)), *others = planned(str(config), []).items()
+    assert (name, run.seed, run.trainer["seed"], others) == ("s5", 5, 5, [])
+    assert list(planned(str(config), [], [1, 2])) == ["s1", "s2"]
+
+
 def test_a_sweep_is_runs_with_a_table_and_the_configuration_of_one_of_them_sweeps_again(config, tmp_path, capsys):
     out = tmp_path / "out"
     command = ["sweep", str(config), "--set", "sac.discount=0.9,0.99", "--seeds", "3", "--at-once", "2"]
@@ -93,6 +114,10 @@ def test_a_sweep_that_is_stopped_saves_its_runs_and_goes_on_with_the_same_comman
         (["--set", "sac=0.9"], ["'sac'", "sac.NAME"]),
         (["--set", "sac.discount"], ["NAME=VALUE"]),
         (["--set", "seed=1", "--set", "seed=2"], ["twice", "seed"]),
+        (["--set", "seed=1,2"], ["seed", "--seeds"]),
+        (["--set", "trainer.seed=1"], ["trainer.seed", "--seeds"]),
+        (["--set", "sac.discount=0.9,0.90"], ["sac.discount=0.9", "both", "discount=0.9_s0"]),
+        (["--set", "begin_with=a/b,a b"], ["begin_with=a/b", "begin_with=a b", "begin_with=a-b_s0"]),
         (["--set", "trainer.total_steps=[1"], ["not values"]),
         (["--set", "ray.workers=2"], ["simulation", "process of its own"]),
     ],
