@@ -6,12 +6,15 @@ And what a program may choose that the file does not say: `RosSettings`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.section import Section
 
 COMMAND_KINDS = ("position", "velocity", "effort", "trajectory")
 RESETS = ("auto", "stand_up")
+LONGEST_SILENCE = 60.0
+"""s, greatest timeout of states and commands: one in milliseconds would leave a robot without the stop it is for."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def read_ros(section: Section, control_rate: float) -> RosSpec:
         section: may be empty.
         control_rate: Hz.
     """
+    silence: dict[str, Any] = {"above": 0.0, "at_most": max(LONGEST_SILENCE, 3.0 / control_rate), "unit": "s"}
     spec = RosSpec(
         command=section.choice("command", COMMAND_KINDS, "position"),
         command_topic=section.text("command_topic", "commands"),
@@ -89,8 +93,8 @@ def read_ros(section: Section, control_rate: float) -> RosSpec:
         temperature=section.text("temperature", "temperature"),
         rate=section.optional_number("rate", above=0.0),
         reliability=section.choice("reliability", ("best_effort", "reliable"), "best_effort"),
-        state_timeout=section.number("state_timeout", max(0.1, 2.0 / control_rate), above=0.0),
-        command_timeout=section.number("command_timeout", max(0.1, 3.0 / control_rate), above=0.0),
+        state_timeout=section.number("state_timeout", max(0.1, 2.0 / control_rate), **silence),
+        command_timeout=section.number("command_timeout", max(0.1, 3.0 / control_rate), **silence),
         connect_timeout=section.number("connect_timeout", 8.0, above=0.0),
     )
     section.finish()

@@ -45,9 +45,16 @@ class Section:
         return default
 
     def number(
-        self, key: str, default: Any = _REQUIRED, *, above: float | None = None, at_least: float | None = None
+        self,
+        key: str,
+        default: Any = _REQUIRED,
+        *,
+        above: float | None = None,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        unit: str = "",
     ) -> float:
-        """A finite number, optionally bounded below."""
+        """A finite number, optionally bounded; the unit is for the message about `at_most`."""
         value = self.value(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ConfigurationError(f"{self.where}.{key}: expected a finite number, got {_shown(value)}")
@@ -55,9 +62,12 @@ class Section:
             raise ConfigurationError(f"{self.where}.{key}: expected a number above {above:g}, got {value:g}")
         if at_least is not None and value < at_least:
             raise ConfigurationError(f"{self.where}.{key}: expected a number of at least {at_least:g}, got {value:g}")
+        if at_most is not None and value > at_most:
+            bound = f"{at_most:g} {unit}".strip()
+            raise ConfigurationError(f"{self.where}.{key}: expected a number of at most {bound}, got {value:g}")
         return float(value)
 
-    def optional_number(self, key: str, **bounds: float) -> float | None:
+    def optional_number(self, key: str, **bounds: Any) -> float | None:
         """A finite number, or None where the key is absent."""
         return self.number(key, **bounds) if key in self else self.value(key, None)
 

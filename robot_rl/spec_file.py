@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from robot_rl.spec import FLOATING_ONLY, SENSORS, ActionSpec, Array, MotorSpec, 
 
 RESPONSES = ("off", "warn", "clamp", "stop")
 STOPS = ("hold", "damp", "limp")
+HOTTEST = 150.0
+"""degrees Celsius, greatest limit of a motor's temperature: windings do not outlast more."""
 BUILTIN = Path(__file__).parent / "robots"
 
 
@@ -101,6 +104,7 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
     feet = top.texts("feet", ())
     objects = top.texts("objects", ())
     sensors = _sensors(top.section("sensors"), base, feet, objects)
+    simulation = _simulation(top.section("simulation"), control_rate, feet, base, objects, folder)
     spec = RobotSpec(
         name=top.text("name"),
         description=top.text("description"),
@@ -112,8 +116,8 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
         objects=objects,
         sensors=sensors,
         action=_action(top.section("action"), names, columns),
-        simulation=_simulation(top.section("simulation"), control_rate, feet, base, objects, folder),
-        safety=_safety(top.section("safety", {}), control_rate, base, names, columns),
+        simulation=simulation,
+        safety=_safety(top.section("safety", {}), control_rate, base, names, columns, sensors, simulation.truth),
         ros=read_ros(top.section("ros", {}), control_rate),
         camera=read_camera(top.section("camera")) if "camera" in top else top.value("camera", None),
         source=source,
@@ -281,10 +285,20 @@ def _motor(section: Section) -> MotorSpec:
 
 
 def _safety(
-    section: Section, control_rate: float, base: str, names: tuple[str, ...], columns: dict[str, Array]
+    section: Section,
+    control_rate: float,
+    base: str,
+    names: tuple[str, ...],
+    columns: dict[str, Array],
+    sensors: Mapping[str, float],
+    truth: tuple[str, ...],
 ) -> SafetySpec:
+    # A limit in another unit (degrees, percent, kelvin, milliseconds) would be one that nothing ever reaches, so that
+    # its check stops no robot. Where any sensible value is far below those, there is an upper bound.
     default_step = _frozen(columns["velocity_limit"] / control_rate)
-    step_limit = section.optional_number("command_step_limit", above=0.0)
+    farthest = float((columns["upper"] - columns["lower"]).max())
+    step_limit = section.optional_number("command_step_limit", above=0.0, at_most=farthest, unit="rad or m a tick")
+    latest = max(1.0, 1.0 / control_rate)
     floating = base == "floating"
     spec = SafetySpec(
         joint_position=section.choice("joint_position", RESPONSES, "clamp"),
@@ -292,23 +306,39 @@ def _safety(
         command_step_limit=default_step if step_limit is None else _frozen(np.full(default_step.shape, step_limit)),
         joint_velocity=section.choice("joint_velocity", ("off", "warn", "stop"), "warn"),
         tilt=section.choice("tilt", ("off", "warn", "stop"), "stop" if floating else "off"),
-        tilt_limit=section.number("tilt_limit", 1.0, above=0.0),
+        tilt_limit=section.number("tilt_limit", 1.0, above=0.0, at_most=math.pi, unit="rad"),
         height=section.choice("height", ("off", "warn", "stop"), "off"),
         height_limit=section.number("height_limit", 0.0),
         joint_effort=section.choice("joint_effort", ("off", "warn", "stop"), "off"),
-        joint_effort_limit=section.number("joint_effort_limit", 1.0, above=0.0),
+        joint_effort_limit=section.number(
+            "joint_effort_limit", 1.0, above=0.0, at_most=2.0, unit="times a joint's effort limit"
+        ),
         workspace=section.choice("workspace", ("off", "warn", "stop"), "off"),
         workspace_limit=_box(section, base),
         late_tick=section.choice("late_tick", ("off", "warn", "stop"), "warn"),
-        late_tick_limit=section.number("late_tick_limit", 1.0 / control_rate, above=0.0),
+        late_tick_limit=section.number("late_tick_limit", 1.0 / control_rate, above=0.0, at_most=latest, unit="s"),
         temperature=section.choice("temperature", ("off", "warn", "stop"), "stop"),
-        temperature_limit=section.number("temperature_limit", 80.0),
+        temperature_limit=section.number("temperature_limit", 80.0, at_most=HOTTEST, unit="degrees Celsius"),
         rest=_rest(section.section("rest", {}), names, columns),
         rest_speed=section.number("rest_speed", 0.8, above=0.0),
         stop=section.choice("stop", STOPS, "damp" if floating else "hold"),
     )
     section.finish()
+    for check in ("tilt", "height", "workspace", "joint_effort"):
+        if getattr(spec, check) != "off":
+            _check_watched(check, section, base, {*sensors, *truth})
     return spec
+
+
+def _check_watched(check: str, section: Section, base: str, known: Collection[str]) -> None:
+    """Refuses a check that nothing could ever fail: whoever asks for it relies on it."""
+    where, limit = f"{section.where}.{check}", f"{check}_limit"
+    if base == "fixed" and check != "joint_effort":
+        raise ConfigurationError(f"{where}: expected off, this robot's base is fixed and never moves")
+    if check in ("height", "workspace") and limit not in section:
+        raise ConfigurationError(f"{where}: needs the key {limit!r} in the same section; without it nothing is refused")
+    if check == "joint_effort" and check not in known:
+        raise ConfigurationError(f"{where}: needs {check!r} among the robot's sensors; nobody measures it")
 
 
 def _box(section: Section, base: str) -> Array:

@@ -146,6 +146,14 @@ BAD_VALUES = [
     ("safety.tilt", "clamp", ["go2.yaml.safety.tilt", "'clamp'", "off, warn, stop"]),
     ("safety.command_step_limit", 0, ["go2.yaml.safety.command_step_limit", "above 0"]),
     ("safety.speed", "stop", ["go2.yaml.safety", "'speed'", "allowed:", "joint_velocity"]),
+    # In another unit these would be read as limits that nothing ever reaches.
+    ("safety.tilt_limit", 60, ["go2.yaml.safety.tilt_limit", "at most 3.14159 rad", "got 60"]),
+    ("safety.command_step_limit", 20, ["go2.yaml.safety.command_step_limit", "at most 5.0615 rad or m a tick", "20"]),
+    ("safety.joint_effort_limit", 90, ["go2.yaml.safety.joint_effort_limit", "at most 2 times", "effort limit", "90"]),
+    ("safety.temperature_limit", 353, ["go2.yaml.safety.temperature_limit", "at most 150 degrees Celsius", "353"]),
+    ("safety.late_tick_limit", 20, ["go2.yaml.safety.late_tick_limit", "at most 1 s", "20"]),
+    ("ros.state_timeout", 100, ["go2.yaml.ros.state_timeout", "at most 60 s", "100"]),
+    ("ros.command_timeout", 100, ["go2.yaml.ros.command_timeout", "at most 60 s", "100"]),
 ]
 
 
@@ -154,6 +162,28 @@ def test_a_wrong_value_is_refused_in_one_line_that_says_where_what_and_what_is_a
     message = str(refusal(lambda: parse_robot(robot_values("go2", {key: value}), "go2.yaml")))
     for part in said:
         assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("robot", "changes", "said"),
+    [
+        ("dclaw", {"safety.tilt": "stop"}, ["dclaw.yaml.safety.tilt", "base is fixed"]),
+        ("dclaw", {"safety.height": "warn"}, ["dclaw.yaml.safety.height", "base is fixed"]),
+        ("dclaw", {"safety.workspace": "stop"}, ["dclaw.yaml.safety.workspace", "base is fixed"]),
+        ("dclaw", {"safety.joint_effort": "stop"}, ["dclaw.yaml.safety.joint_effort", "sensors", "'joint_effort'"]),
+        ("go2", {"safety.workspace": "stop"}, ["go2.yaml.safety.workspace", "'workspace_limit'"]),
+        ("minitaur", {"safety": {"height": "stop"}}, ["minitaur.yaml.safety.height", "'height_limit'"]),
+    ],
+)  # fmt: skip
+def test_a_check_that_nothing_could_fail_is_refused_rather_than_ignored(robot, changes, said, robot_values):
+    message = str(refusal(lambda: parse_robot(robot_values(robot, changes), f"{robot}.yaml")))
+    for part in said:
+        assert part in message, message
+
+
+def test_a_check_that_is_off_needs_nothing(robot_values):
+    off = {f"safety.{check}": "off" for check in ("tilt", "height", "workspace", "joint_effort")}
+    assert parse_robot(robot_values("dclaw", off)).safety.tilt == "off"
 
 
 @pytest.mark.parametrize(
