@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import math
 import textwrap
 import types
 import typing
@@ -69,8 +70,8 @@ class Setting:
         allowed = (int, float) if self.kind is float else (self.kind,)
         if not isinstance(value, allowed) or (isinstance(value, bool) and self.kind is not bool):
             raise wrong
-        if self.kind is float and value != value:
-            raise wrong
+        if self.kind is float and not math.isfinite(value):
+            raise ConfigurationError(f"{wrong}, which is not finite")
         return self.kind(value)
 
 
@@ -88,6 +89,23 @@ def check(settings: object, what: str, **checks: tuple[bool, str]) -> None:
     for name, (fine, allowed) in checks.items():
         if not fine:
             raise ConfigurationError(f"{what}: {name} must be {allowed}, got {getattr(settings, name)}")
+
+
+def check_ranges(settings: object, what: str, *names: str) -> None:
+    """Refuses ranges that nothing can be drawn from, by name; see `check`.
+
+    Args:
+        settings: to be checked.
+        what: they are settings of, for the message.
+        names: of those that are a least and a greatest value.
+
+    Raises:
+        ConfigurationError: the ends of a range are the wrong way round or not finite.
+    """
+    for name in names:
+        low, high = getattr(settings, name)
+        fine = math.isfinite(low) and math.isfinite(high) and low <= high
+        check(settings, what, **{name: (fine, "a finite range, from low to high")})
 
 
 def _number(text: str) -> Any:

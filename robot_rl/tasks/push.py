@@ -13,7 +13,7 @@ from robot_rl.arrays import components, sqrt, squared_norm
 from robot_rl.errors import ConfigurationError, MissingSensor
 from robot_rl.kinematics import SerialLegs
 from robot_rl.robot import RobotState, Start
-from robot_rl.settings import check
+from robot_rl.settings import check, check_ranges
 from robot_rl.spec import RobotSpec
 from robot_rl.task import RewardTerm, Task
 from robot_rl.tasks.rewards import nearness
@@ -46,6 +46,7 @@ class PushSettings:
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
         allowed = f"one of {', '.join(AXES)}"
+        check_ranges(self, "task push", "x", "y", "start_x", "start_y")
         check(self, "task push", axes=(self.axes in AXES, allowed), start_noise=(self.start_noise >= 0, "0 or more"))
         check(self, "task push", clearance=(self.clearance >= 0, "0 or more"))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robot_rl import rotation
 from robot_rl.arrays import components, squared_norm
 from robot_rl.robot import RobotState, Start
-from robot_rl.settings import check
+from robot_rl.settings import check, check_ranges
 from robot_rl.spec import RobotSpec
 from robot_rl.task import RewardTerm, Step, Task
 
@@ -34,12 +34,12 @@ class TurnValveSettings:
 
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
-        low, high = self.goal
+        check_ranges(self, "task turn_valve", "goal")
         check(
             self,
             "task turn_valve",
             aim=(self.aim in AIMS, f"one of {', '.join(AIMS)}"),
-            goal=(-math.pi <= low <= high <= math.pi, "from low to high, within -pi and pi"),
+            goal=(-math.pi <= self.goal[0] and self.goal[1] <= math.pi, "within -pi and pi"),
         )
 
 

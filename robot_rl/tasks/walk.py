@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robot_rl.arrays import at_least, components, cos_sin, exp, sqrt, squared_norm
 from robot_rl.robot import RobotState, Start
-from robot_rl.settings import check
+from robot_rl.settings import check, check_ranges
 from robot_rl.spec import RobotSpec
 from robot_rl.stepping import stepping
 from robot_rl.task import RewardTerm, Step, Task
@@ -51,6 +51,7 @@ class WalkSettings:
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, by name."""
         allowed = ("command", *PARTS)
+        check_ranges(self, "task walk", "forward", "lateral", "turn", "cadence")
         check(
             self,
             "task walk",

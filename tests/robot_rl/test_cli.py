@@ -312,6 +312,7 @@ def test_the_recipe_is_the_one_for_what_was_chosen(chosen, named):
 
 WALK = ("train", "walk", "--robot", "go2")
 VALVE = ("train", "turn_valve", "--robot", "dclaw")
+PUSH = ("train", "push", "--robot", "planar_arm")
 
 MISTAKES = {
     "no command of that name": (("tarin",), ["tarin", "train, sweep, evaluate"]),
@@ -362,6 +363,10 @@ MISTAKES = {
     "an encoder of nothing": ((*VALVE, "--encoder.features", "3"), ["encoder", "observation.camera"]),
     "no filters": ((*VALVE, "--camera", "--encoder.channels", "0"), ["encoder", "channels", "positive"]),
     "a goal upside down": ((*VALVE, "--task.goal", "1", "-1"), ["turn_valve", "goal", "low to high"]),
+    "a speed upside down": ((*WALK, "--task.forward", "0.9", "0.3"), ["task walk", "forward", "low to high", "0.9"]),
+    "a speed without end": ((*WALK, "--task.forward", "0", "inf"), ["task.forward", "list of 2 numbers", "not finite"]),
+    "a start upside down": ((*PUSH, "--task.start_x", "0.9", "0.1"), ["task push", "start_x", "from low to high"]),
+    "no end of a rate": ((*WALK, "--sac.actor_learning_rate", "inf"), ["actor_learning_rate", "not finite"]),
     "no whole number of steps": ((*WALK, "--steps", "-5"), ["--steps", "-5", "at least 1"]),
     "a trainer setting out of range": ((*WALK, "--trainer.batch_size", "0"), ["batch_size", "at least 1"]),
     "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),

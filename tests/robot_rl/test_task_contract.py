@@ -1,14 +1,17 @@
 """What every `Task` keeps to, on every robot it is made for. A new task joins by one line in SUITABLE."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
 from robot_rl.env import RobotEnv
-from robot_rl.errors import MissingSensor
+from robot_rl.errors import ConfigurationError, MissingSensor
+from robot_rl.make import task_settings_class
 from robot_rl.observation import QUANTITIES, Observer
 from robot_rl.robot import JointCommand, ObjectState, RobotState
+from robot_rl.settings import settings_of
 from robot_rl.spec_file import load_robot
 from robot_rl.task import Step
 from robot_rl.tasks import TASKS
@@ -88,6 +91,17 @@ def frozen_copy(value):
 def test_every_task_of_the_project_is_in_this_suite():
     assert set(SUITABLE) == set(TASKS)
     assert all(SUITABLE.values())
+
+
+@pytest.mark.parametrize("task_name", TASKS)
+def test_a_range_that_nothing_can_be_drawn_from_is_refused_by_name(task_name):
+    settings = task_settings_class(task_name)
+    known = settings_of(settings).values() if settings else ()
+    for name in [setting.name for setting in known if (setting.kind, setting.length) == (float, 2)]:
+        for ends in ((0.3, 0.2), (0.1, math.inf), (-math.inf, 0.1), (math.nan, 0.1), (0.1, math.nan)):
+            with pytest.raises(ConfigurationError, match=f"task {task_name}: {name} must be a finite range"):
+                settings(**{name: ends})
+        assert getattr(settings(**{name: (0.2, 0.2)}), name) == (0.2, 0.2)
 
 
 def test_the_task_says_its_name(task):
