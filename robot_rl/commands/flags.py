@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from robot_rl.errors import ConfigurationError
@@ -30,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parses all arguments; an unknown flag is an error that names those that come near."""
-        values, rest = self.parse_known_args([_underscored(a) for a in arguments])
+        values, rest = self.parse_known_args([_without_exponent(_underscored(a)) for a in arguments])
         if rest:
             raise ConfigurationError(self._unknown(rest[0]))
         return values
@@ -59,6 +61,12 @@ def _underscored(argument: str) -> str:
     if section.startswith("--") and dot:
         return f"{section}{dot}{rest.replace('-', '_')}{equals}{value}"
     return argument
+
+
+def _without_exponent(argument: str) -> str:
+    """`-1e-1` means `-0.1`: argparse takes a negative number with an exponent for a flag."""
+    negative = re.fullmatch(r"-(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", argument)
+    return format(Decimal(argument), "f") if negative else argument
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

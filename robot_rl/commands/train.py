@@ -31,6 +31,7 @@ from robot_rl.make import (
 )
 from robot_rl.observation_settings import ObservationSettings
 from robot_rl.ros_spec import RosSettings
+from robot_rl.settings import settings_of
 from robot_rl.spec_file import builtin_robots
 from robot_rl.tasks import TASKS
 
@@ -161,12 +162,20 @@ def _parser(brief: bool = False) -> Parser:
 
 
 def _without_settings(arguments: Sequence[str]) -> list[str]:
-    """The arguments without flags such as `--sac.discount 0.9`, whose number would pass for the task."""
-    kept, setting = [], False
+    """The arguments without flags such as `--sac.discount 0.9`, whose value would pass for the task."""
+    observed = settings_of(ObservationSettings).values()
+    lists_of_words = {f"--observation.{one.name}" for one in observed if one.kind is str and one.length}
+    kept: list[str] = []
+    setting, first, words = False, False, False
     for argument in arguments:
         if argument.startswith("--"):
-            setting = "." in argument.split("=")[0]
-        if not setting or not (argument.startswith("--") or _is_value(argument)):
+            name, equals, _ = argument.partition("=")
+            setting, first = "." in name, not equals
+            words = "--" + name[2:].replace("-", "_") in lists_of_words
+        elif setting and (first or words or _is_value(argument)):
+            first = False  # the first value may be any word; further ones are numbers, but for lists of words
+            continue
+        if not setting or not argument.startswith("--"):
             kept.append(argument)
     return kept
 

@@ -365,6 +365,7 @@ MISTAKES = {
     "a goal upside down": ((*VALVE, "--task.goal", "1", "-1"), ["turn_valve", "goal", "low to high"]),
     "a speed upside down": ((*WALK, "--task.forward", "0.9", "0.3"), ["task walk", "forward", "low to high", "0.9"]),
     "a speed without end": ((*WALK, "--task.forward", "0", "inf"), ["task.forward", "list of 2 numbers", "not finite"]),
+    "negative numbers with exponents": ((*WALK, "--task.turn", "-1e-1", "-.2E+0"), ["task walk: turn", "(-0.1, -0.2)"]),
     "a start upside down": ((*PUSH, "--task.start_x", "0.9", "0.1"), ["task push", "start_x", "from low to high"]),
     "no end of a rate": ((*WALK, "--sac.actor_learning_rate", "inf"), ["actor_learning_rate", "not finite"]),
     "no whole number of steps": ((*WALK, "--steps", "-5"), ["--steps", "-5", "at least 1"]),
@@ -391,6 +392,25 @@ def test_a_mistake_gets_one_line_that_says_what_is_allowed(name, failed, tmp_pat
     for word in words:
         assert word in line
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--sac.precision", "bfloat16"),
+        ("--task.pursue", "forward"),
+        ("--trainer.compile", "never"),
+        ("--trainer.offline", "runs/other", "--task.forward", "0.3", "0.6"),
+        ("--observation.history-of", "gravity", "angular_velocity"),
+        ("--sac.precision", "bfloat16", "walk", "--robot", "go2"),
+        ("--sac.precision=bfloat16", "walk"),
+    ],
+)
+def test_the_value_of_a_setting_is_not_taken_for_the_task(arguments, tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text("{robot: go2, task: walk}")
+    assert main(["train", "--config", str(path), *arguments, "--help"]) == 0
+    assert "task walk:" in capsys.readouterr().out
 
 
 def _missing(robot):
