@@ -70,9 +70,10 @@ class Setting:
         allowed = (int, float) if self.kind is float else (self.kind,)
         if not isinstance(value, allowed) or (isinstance(value, bool) and self.kind is not bool):
             raise wrong
-        if self.kind is float and not math.isfinite(value):
+        value = self.kind(value)
+        if isinstance(value, float) and not math.isfinite(value):
             raise ConfigurationError(f"{wrong}, which is not finite")
-        return self.kind(value)
+        return value
 
 
 def check(settings: object, what: str, **checks: tuple[bool, str]) -> None:

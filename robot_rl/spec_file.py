@@ -21,6 +21,7 @@ from robot_rl.kinematics import read_legs
 from robot_rl.ros_spec import read_ros
 from robot_rl.section import Section
 from robot_rl.spec import FLOATING_ONLY, SENSORS, ActionSpec, Array, MotorSpec, RobotSpec, SafetySpec, SimulationSpec
+from robot_rl.yaml_file import read_yaml
 
 RESPONSES = ("off", "warn", "clamp", "stop")
 STOPS = ("hold", "damp", "limp")
@@ -69,18 +70,7 @@ def _read(content: str, text: str, path: Path) -> RobotSpec:
         text: the file as the user named it.
         path: of the file, absolute.
     """
-    import yaml  # here, because commands that read no robot import this module too, and start sooner without it
-
-    try:
-        # The loader in C is ten times as fast; PyYAML is built without it here and there.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(content)
-        root = loader.get_single_node()
-        values = loader.construct_document(root) if root else None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"robot file {text} is not valid YAML: {' '.join(str(error).split())}") from error
-    twice = _repeated_key(root)
-    if twice:
-        raise ConfigurationError(f"robot file {text}: {twice}")
+    values = read_yaml(content, f"robot file {text}")
     return parse_robot(values, where=path.name, folder=path.parent, source=text)
 
 
@@ -157,22 +147,6 @@ def _joint_columns(joints: Section, names: tuple[str, ...]) -> dict[str, Array]:
             )
         rows.append(row)
     return {key: _frozen([row[key] for row in rows]) for key in rows[0]}
-
-
-def _repeated_key(node: Any) -> str | None:
-    """Finds a key given twice, such as a copied joint not yet renamed; YAML itself would keep only the last."""
-    lines: dict[str, int] = {}
-    for item in node.value if node and not isinstance(node.value, str) else ():
-        child = item
-        if isinstance(item, tuple):
-            key, child = item
-            line = key.start_mark.line + 1
-            if lines.setdefault(key.value, line) != line:
-                return f"key {key.value!r} is given twice, in lines {lines[key.value]} and {line}"
-        found = _repeated_key(child)
-        if found:
-            return found
-    return None
 
 
 def _sensors(section: Section, base: str, feet: tuple[str, ...], objects: tuple[str, ...]) -> dict[str, float]:

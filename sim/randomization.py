@@ -8,12 +8,12 @@ from typing import Any
 
 import mujoco
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, NoPart, UnknownName
 from robot_rl.section import Section
 from robot_rl.spec import RobotSpec
+from robot_rl.yaml_file import read_yaml
 from sim import model_terms, other_terms
 from sim.distributions import is_distribution
 from sim.mujoco_model import compile_model
@@ -210,11 +210,11 @@ def load_randomization(given: str | Path | Mapping[str, Any], spec: RobotSpec) -
         raise UnknownName.of("randomisation", text, presets(), "(or give the path of a YAML file)")
     path = Path(text) if is_file else PRESETS / f"{text}.yaml"
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = read_yaml(path.read_text(encoding="utf-8"), f"randomisation {text}")
     except OSError as error:
         raise ConfigurationError(f"cannot read randomisation {text}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"randomisation {text} is not valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"randomisation {text} is not valid YAML: {error}") from error
     settings = {} if settings is None else settings
     if isinstance(settings, Mapping):
         settings = {term: _beside(of, _FILES.get(term), path) for term, of in settings.items()}

@@ -25,8 +25,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.make import (
     ALGORITHMS,
@@ -53,6 +51,7 @@ from robot_rl.settings import from_mapping
 from robot_rl.spec import RobotSpec
 from robot_rl.spec_file import builtin_robots, load_robot
 from robot_rl.task import Task
+from robot_rl.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from robot_rl.algorithms.learner import Learner
@@ -204,18 +203,18 @@ def read_file(path: str | Path) -> dict[str, Any]:
         path: of the file; or, where there is none, the name of one of `PRESETS`.
 
     Raises:
-        ConfigurationError: no such file, not YAML, or an unknown key.
+        ConfigurationError: no such file, not YAML, or a key that is unknown or given twice.
     """
     presets = {preset.stem: preset for preset in PRESETS.glob("*.yaml")}
     file = Path(path)
     if not file.is_file():
         file = presets.get(str(path), file)
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = read_yaml(file.read_text(encoding="utf-8"), f"configuration {path}")
     except OSError as error:
         reason = f"{error.strerror or error} (built in: {', '.join(sorted(presets))})"
         raise ConfigurationError(f"cannot read configuration {path}: {reason}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"configuration {path} is not valid YAML: {error}") from error
     values = {} if values is None else values
     if not isinstance(values, dict):

@@ -16,6 +16,7 @@ from robot_rl.commands.policy_files import find_policy
 from robot_rl.errors import ConfigurationError
 from robot_rl.spec_file import BUILTIN, builtin_robots, load_robot, parse_robot
 from robot_rl.tasks import TASKS
+from robot_rl.yaml_file import read_yaml
 
 Values = Mapping[str, str]
 ROBOT_RL = ("-m", "robot_rl.cli")
@@ -128,9 +129,10 @@ def robot_with_safety(robot: str, safety: str) -> str:
         return robot
     place = Path(safety)
     try:
-        changes = yaml.safe_load(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = place.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read safety file {safety}: {error}") from error
+    changes = read_yaml(content, f"safety file {safety}")
     if not isinstance(changes, dict):
         raise ConfigurationError(f"safety file {safety}: expected keys of a robot's safety section")
     source = BUILTIN / f"{robot}.yaml" if robot in builtin_robots() else Path(robot)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from policies.composed_runtime import load_policy
 from policies.contract import Contract, read_contract
 from robot_rl import make
@@ -33,6 +31,7 @@ from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
 from robot_rl.spec import RobotSpec
 from robot_rl.task import Task
 from robot_rl.training.files import replace_file, sha256, to_json
+from robot_rl.yaml_file import read_yaml
 
 CONDITIONS = Path(__file__).parent.parent / "conditions.yaml"
 
@@ -143,11 +142,11 @@ def report(about: Mapping[str, Any], findings: Sequence[Finding], given: bool) -
 def _conditions(path: str | None, only: list[str] | None, left_out: list[str] | None) -> list[Condition]:
     source = Path(path) if path else CONDITIONS
     try:
-        values = yaml.safe_load(source.read_text(encoding="utf-8"))
+        values = read_yaml(source.read_text(encoding="utf-8"), f"conditions file {path}")
     except OSError as error:
         raise ConfigurationError(f"cannot read conditions {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"conditions {path} are not valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"conditions file {path} is not valid YAML: {error}") from error
     found = read_conditions(values, source.name)
     names = [condition.name for condition in found]
     for name in [*(only or ()), *(left_out or ())]:
