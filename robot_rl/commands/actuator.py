@@ -7,6 +7,7 @@ from pathlib import Path
 
 from robot_rl.commands.flags import Parser, add_json, whole_number
 from robot_rl.commands.output import print_json, relative, say
+from robot_rl.commands.writing import make_ready
 from robot_rl.errors import ConfigurationError
 from robot_rl.joint_log import JointLog, read_joint_log
 from robot_rl.make import bag_joint_logs, missing_package, open_bag
@@ -38,6 +39,7 @@ def run(arguments: Sequence[str]) -> int:
         from robot_rl.training.actuator_fit import fit_actuator_network
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
+    make_ready(values.out)
     say(f"fitting {sum(len(log.command) for log in logs):,} samples of {spec.joints} joints")
     network = fit_actuator_network(spec, logs, values.history, steps=values.steps, seed=values.seed)
     replace_file(Path(values.out), network.to_json().encode())

@@ -13,6 +13,7 @@ from robot_rl.algorithms.tabular.composition import skill_weights
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import POLICY
+from robot_rl.commands.writing import make_ready
 from robot_rl.errors import ConfigurationError, RunExists
 from robot_rl.make import missing_package
 
@@ -53,6 +54,8 @@ def run(arguments: Sequence[str]) -> int:
     for steps, what in ((values.correct, "a divergence correction"), (values.distil, "a distilled actor")):
         if steps is not None:
             composing.union_of(replays, what)  # refused before anything is learnt or written
+    if out is not None:
+        make_ready(out)
     if values.share is not None:
         composing.share_experience(loaded, values.share, say)
         skills = [one.skill() for one in loaded]

@@ -15,6 +15,7 @@ from policies.runtime import Policy
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import PolicyFile, find_policy, is_run
+from robot_rl.commands.writing import make_ready
 from robot_rl.env import RobotEnv
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
@@ -42,6 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     varied = load_randomization(values.randomize, spec) if values.randomize else None
     env = make_env(spec, task, backend=engine, randomization=varied, time_limit=values.seconds)
     act = actor(policy)
+    if values.video:
+        make_ready(values.video)
     say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name} in {engine}")
     result = evaluate(env, act, values.episodes, values.seed, values.goal)
     video = None

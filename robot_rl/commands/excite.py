@@ -11,6 +11,7 @@ import numpy as np
 from robot_rl.commands.asking import ask, check_can_ask
 from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, relative, say
+from robot_rl.commands.writing import make_ready
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import excitation, excited_robot
 from robot_rl.motion_log import BASES
@@ -30,6 +31,8 @@ def run(arguments: Sequence[str]) -> int:
     spec = load_robot(values.robot)
     base = values.base or "held"
     commands = excitation(spec, base, values.seconds, values.amplitude, values.seed)
+    path = Path(values.out)
+    make_ready(path)
     if values.on == "ros":
         check_can_ask(values.yes)
         way = np.ptp(commands, axis=0).max()
@@ -45,8 +48,6 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         robot.stop()
         robot.close()
-    path = Path(values.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, log.to_npz())
     drawn = dict(getattr(robot, "drawn", {}))
     if values.json:

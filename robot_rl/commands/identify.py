@@ -10,6 +10,7 @@ from typing import Any
 from robot_rl.commands.bags import is_bag
 from robot_rl.commands.flags import Parser, add_json, whole_number
 from robot_rl.commands.output import print_json, relative, say, table
+from robot_rl.commands.writing import make_ready
 from robot_rl.errors import CheckFailed, ConfigurationError
 from robot_rl.make import bag_motion_logs, identify_robot, open_bag
 from robot_rl.motion_log import BASES, MotionLog, read_motion_log
@@ -30,6 +31,8 @@ def run(arguments: Sequence[str]) -> int:
         raise ConfigurationError(f"--out {values.out}: the name must end in .yaml")
     spec = load_robot(values.robot)
     logs = [log for given in values.logs for log in _read(given, spec, values.base)]
+    if values.out:
+        make_ready(values.out)
     result = identify_robot(spec, logs, values.parameters, values.threads, values.fixed, say)
     found = result.identification
     written = [relative(path) for path in _write(values.out, result.yaml, result.to_dict())]
@@ -117,7 +120,6 @@ def _write(out: str | None, text: str, result: dict[str, Any]) -> list[Path]:
     if out is None:
         return []
     path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, text.encode())
     beside = path.with_suffix(".json")
     replace_file(beside, to_json(result))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_rl.commands.policy_files import find_policy
-from robot_rl.errors import ConfigurationError
+from robot_rl.errors import ConfigurationError, StorageError
 from robot_rl.spec_file import BUILTIN, builtin_robots, load_robot, parse_robot
 from robot_rl.tasks import TASKS
 from robot_rl.yaml_file import read_yaml
@@ -121,6 +121,7 @@ def robot_with_safety(robot: str, safety: str) -> str:
 
     Raises:
         ConfigurationError: a file is missing, or a key is wrong.
+        StorageError: the new file cannot be written.
     """
     import yaml
 
@@ -141,7 +142,10 @@ def robot_with_safety(robot: str, safety: str) -> str:
     values["simulation"]["model"] = spec.simulation.model
     path = place.with_name(f"{spec.name}_{place.stem}.yaml")
     parse_robot(values, where=path.name, folder=path.parent)
-    path.write_text(f"# {source.name} with the safety of {place.name}\n{yaml.safe_dump(values, sort_keys=False)}")
+    try:
+        path.write_text(f"# {source.name} with the safety of {place.name}\n{yaml.safe_dump(values, sort_keys=False)}")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}, the robot with that safety: {error.strerror}") from error
     return str(path)
 
 

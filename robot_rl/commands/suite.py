@@ -10,6 +10,7 @@ import numpy as np
 from robot_rl.commands.configuration import saved_config
 from robot_rl.commands.exporting import find_checkpoint
 from robot_rl.commands.output import print_json, relative, say, table
+from robot_rl.commands.writing import make_ready
 from robot_rl.errors import ConfigurationError
 from robot_rl.evaluation import FIRST_SEED
 from robot_rl.make import make_video, missing_package
@@ -53,6 +54,8 @@ def evaluate_checkpoint(
         raise missing_package(error, "train") from error
     learner = config.make_learner()
     learner.load_state(load_checkpoint(find_checkpoint(folder, None)).part("learner"))
+    if video:
+        make_ready(video)
     say(f"{relative(folder)}: {episodes} episodes of {config.task}")
     env = config.make_suite_env("rgb_array" if video else None)
     returns, ended = [], 0

@@ -26,6 +26,7 @@ from robot_rl.commands.flags import Parser, add_json, positive_number, whole_num
 from robot_rl.commands.output import print_json, relative, say, table, version
 from robot_rl.commands.policy_files import PolicyFile, find_policy
 from robot_rl.commands.transfer_page import page, plot
+from robot_rl.commands.writing import make_ready
 from robot_rl.errors import CheckFailed, ConfigurationError, NoPart, PolicyError, UnknownName
 from robot_rl.evaluation import FIRST_SEED, Act, Evaluation, evaluate
 from robot_rl.spec import RobotSpec
@@ -34,6 +35,7 @@ from robot_rl.training.files import replace_file, sha256, to_json
 from robot_rl.yaml_file import read_yaml
 
 CONDITIONS = Path(__file__).parent.parent / "conditions.yaml"
+CERTIFICATE = "certificate.json"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -49,11 +51,12 @@ def run(arguments: Sequence[str]) -> int:
     policy = load_policy(file.path, robot=spec, layout=task.layout)
     engine = _known_engine(file)
     trial = _Trial(spec, task, actor(policy), engine, values.episodes, values.seed, values.seconds)
+    folder = Path(values.out) if values.out else _folder(file, contract)
+    make_ready(folder / CERTIFICATE)
     say(f"{relative(file.path)}: {len(conditions) + 1} conditions of {values.episodes} episodes each")
     findings = trial.run(conditions)
     about = _about(file, contract, spec, values, arguments, engine)
     given = overall(findings)
-    folder = Path(values.out) if values.out else _folder(file, contract)
     certificate = {**about, "passed": given, "conditions": to_dict(findings)}
     _write(folder, certificate, about, findings, given)
     if values.json:
@@ -196,9 +199,8 @@ def _folder(file: PolicyFile, contract: Contract) -> Path:
 def _write(
     folder: Path, certificate: Mapping[str, Any], about: Mapping[str, Any], findings: Sequence[Finding], given: bool
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     drawing, picture = plot(findings, str(about["policy"]))
-    replace_file(folder / "certificate.json", to_json(certificate))
+    replace_file(folder / CERTIFICATE, to_json(certificate))
     replace_file(folder / "certificate.svg", drawing)
     replace_file(folder / "certificate.png", picture)
     replace_file(folder / "certificate.html", page(about, findings, given, drawing.decode()).encode())

@@ -12,6 +12,7 @@ import numpy as np
 
 from robot_rl.commands.flags import Parser, add_json
 from robot_rl.commands.output import print_json, relative, say, table
+from robot_rl.commands.writing import make_ready
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import bag_transitions, make_task, open_bag, task_class
 from robot_rl.spec_file import load_robot
@@ -32,6 +33,7 @@ def run(arguments: Sequence[str]) -> int:
         raise ConfigurationError(f"the bag does not say it, so give {' and '.join(missing)}")
     task_class(name)
     task = make_task(name, load_robot(robot))
+    make_ready(out)
     found, report = bag_transitions(bags, task, values.goal)
     content = io.BytesIO()
     np.savez(content, **vars(found))
