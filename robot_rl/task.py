@@ -65,19 +65,46 @@ class Task(ABC):
     """s."""
     reward_needs: tuple[str, ...] = ()
     """Quantities of RobotState that the reward and the end of an episode read."""
+    objects: int | None = None
+    """How many the robot must have; None for any number."""
+    fixed_base: bool = False
+    """Whether the robot's base must be fixed."""
     end_is_failure: bool = True
     """Whether an evaluation episode that ends before its time has failed; False where arriving is what ends it."""
     stepping: Stepping | None = None
     """What the joints do by themselves, which actions are added to; its clock is among the observations."""
 
     def __init__(self, spec: RobotSpec) -> None:
-        """Args: spec: the robot. Raises MissingSensor for an observation the robot cannot make."""
+        """Checks the robot.
+
+        Args:
+            spec: the robot.
+
+        Raises:
+            MissingSensor: the task observes what the robot lacks.
+            ConfigurationError: the task is for another number of objects, or for a fixed base.
+        """
         self.spec = spec
         self.camera: CameraSpec | None = None
         self.hidden: tuple[str, ...] = ()
         self.layout = self._new_layout()
+        self._check_kind()
         self.terms: Mapping[str, RewardTerm] = self.reward_terms()
         self._weighted = [(name, term.weight, term.value) for name, term in self.terms.items()]
+
+    def _check_kind(self) -> None:
+        """Refuses a robot that the task can do nothing with, which its sensors alone do not tell."""
+        spec = self.spec
+        if self.objects is not None and len(spec.objects) != self.objects:
+            given = ", ".join(spec.objects) or "none"
+            raise ConfigurationError(
+                f"task {self.name!r} is for a robot with {self.objects} of 'objects'; robot {spec.name!r} has "
+                f"{len(spec.objects)}: {given}"
+            )
+        if self.fixed_base and spec.base != "fixed":
+            raise ConfigurationError(
+                f"task {self.name!r} is for a robot with a fixed base; that of robot {spec.name!r} is {spec.base}"
+            )
 
     def _new_layout(self) -> ObservationLayout:
         for name in (*self.current, *self.history):

@@ -64,6 +64,8 @@ class Push(Task):
     current = ("object_position", "object_linear_velocity", "goal", "link_heading")
     history = ("joint_position", "joint_velocity", "previous_action")
     time_limit = 6.0
+    objects = 1
+    fixed_base = True
     reward_needs = ("objects",)
     tolerance = 0.03
     """m, error that counts as done."""

@@ -55,6 +55,7 @@ class Reach(Task):
     name = "reach"
     history = ("joint_position", "joint_velocity", "previous_action")
     time_limit = 4.0
+    fixed_base = True
     end_is_failure = False
     near = 0.05
     """m, distance from a place that counts as there."""

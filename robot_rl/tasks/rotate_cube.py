@@ -32,6 +32,7 @@ class RotateCube(Task):
     history = ("joint_position", "joint_velocity", "previous_action")
     history_length = 1
     time_limit = 20.0
+    objects = 1
     reward_needs = ("objects", "joint_effort")
     fastest = 0.5
     """rad/s, speed beyond which turning earns no more: slow enough that it does not pay to throw the cube."""

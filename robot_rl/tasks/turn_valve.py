@@ -57,6 +57,7 @@ class TurnValve(Task):
     history = ("joint_position", "joint_velocity", "previous_action")
     seen = ("goal_heading",)
     time_limit = 8.0
+    objects = 1
     reward_needs = ("objects",)
     tolerance = 0.25
     """rad, error that counts as done."""

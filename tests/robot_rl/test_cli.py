@@ -372,6 +372,7 @@ MISTAKES = {
     "a trainer setting out of range": ((*WALK, "--trainer.batch_size", "0"), ["batch_size", "at least 1"]),
     "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),
     "an object the robot lacks": (("train", "turn_valve", "--robot", "go2"), ["objects", "go2"]),
+    "a robot that reach is not for": (("train", "reach", "--robot", "go2"), ["reach", "fixed base", "go2", "floating"]),
     "no such configuration": ((*WALK, "--config", "absent.yaml"), ["absent.yaml", "No such file", "few_steps"]),
     "nothing to resume": (("train", "--resume", "absent"), ["absent", "config.json"]),
     "not a run": (("export", "absent"), ["absent", "config.json"]),

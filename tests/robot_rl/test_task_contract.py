@@ -218,6 +218,22 @@ def test_a_robot_without_an_observed_sensor_is_refused_by_the_sensors_name(task_
         assert repr(robot_name) in str(caught.value)
 
 
+@pytest.mark.parametrize(("task_name", "robot_name"), [pair for pair in PAIRS if TASKS[pair[0]].objects is not None])
+def test_a_robot_with_another_number_of_objects_is_refused(task_name, robot_name, robot_spec):
+    with pytest.raises(ConfigurationError) as caught:
+        TASKS[task_name](robot_spec(robot_name, {"objects": ["first", "second"]}))
+    assert str(caught.value) == (
+        f"task {task_name!r} is for a robot with 1 of 'objects'; robot {robot_name!r} has 2: first, second"
+    )
+
+
+@pytest.mark.parametrize("task_name", [name for name, kind in TASKS.items() if kind.fixed_base])
+def test_a_task_for_an_arm_refuses_a_robot_that_could_walk_away(task_name, robot_spec):
+    spec = robot_spec("go2", {"objects": ["ball"], "sensors.objects": {}})
+    with pytest.raises(ConfigurationError, match=f"task '{task_name}' .* a fixed base; .* 'go2' is floating"):
+        TASKS[task_name](spec)
+
+
 def test_a_robot_that_does_not_provide_what_the_reward_needs_is_refused_by_name(task):
     everything = frozenset({*task.spec.sensors, *task.spec.simulation.truth})
     task.check_robot(everything)
