@@ -22,6 +22,9 @@ class Section:
         """Args: values: the mapping; where: file and dotted key, for messages."""
         if not isinstance(values, Mapping):
             raise ConfigurationError(f"{where}: expected a mapping of keys, got {_shown(values)}")
+        for key in values:
+            if not isinstance(key, str):  # numbers, and what YAML 1.1 takes for truth values: on, off, yes and no
+                raise ConfigurationError(f"{where}: expected text as keys, got {_shown(key)}; put it in quotes")
         self._values = values
         self.where = where
         self._asked: list[str] = []
@@ -32,8 +35,8 @@ class Section:
 
     def names(self) -> list[str]:
         """The keys of a section whose keys are names, such as joints; marks all as asked for."""
-        self._asked.extend(str(key) for key in self._values)
-        return [str(key) for key in self._values]
+        self._asked.extend(self._values)
+        return list(self._values)
 
     def value(self, key: str, default: Any = _REQUIRED) -> Any:
         """The value as it stands in the file."""

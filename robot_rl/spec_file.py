@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,11 @@ def parse_robot(values: Any, where: str = "robot", folder: Path | None = None, s
         ros=read_ros(top.section("ros", {}), control_rate),
         camera=read_camera(top.section("camera")) if "camera" in top else top.value("camera", None),
         source=source,
-        digest=_digest({key: value for key, value in values.items() if key != "camera"}),
+        digest="",
         **columns,
     )
-    top.finish()
-    return spec
+    top.finish()  # now every key is one that was asked for, and text, as the digest needs it
+    return replace(spec, digest=_digest({key: value for key, value in values.items() if key != "camera"}))
 
 
 def _digest(values: Mapping[str, Any]) -> str:

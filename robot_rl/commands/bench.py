@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_rl.commands.flags import Parser, add_json, positive_number
+from robot_rl.commands.flags import Parser, add_json, positive_number, whole_number
 from robot_rl.commands.output import print_json, say, table
 from robot_rl.commands.policy_files import find_policy
 from robot_rl.make import make_env, make_task, make_vector_env, missing_package
@@ -30,7 +30,8 @@ def run(arguments: Sequence[str]) -> int:
     parser = Parser("bench", "Measure how fast this machine learns, simulates and acts; about a minute.")
     parser.add_argument("--compiled", action="store_true", help="compiled updates too; a minute each the first time")
     parser.add_argument("--seconds", type=positive_number, default=8.0, help="for each measurement, s [8]")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="that torch computes with [its own choice]")
+    threads = "that torch computes with [0: as many as it likes]"
+    parser.add_argument("--threads", type=whole_number(0), default=0, metavar="N", help=threads)
     add_json(parser)
     values = parser.parse(arguments)
     try:

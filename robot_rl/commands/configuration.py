@@ -229,7 +229,22 @@ def read_file(path: str | Path) -> dict[str, Any]:
             values["task"] = {"name": values["task"]}
         if not isinstance(values.get(section, {}), dict):
             raise ConfigurationError(f"{path}.{section}: expected a mapping of keys, got {values[section]!r}")
+    check_names(values, str(path))
     return values
+
+
+def check_names(values: Mapping[str, Any], where: str) -> None:
+    """Refuses names of task, robot, algorithm and place that are no text; by them all else is looked up.
+
+    Args:
+        values: with the keys of a configuration file.
+        where: they came from, for messages.
+    """
+    names = {key: values.get(key) for key in ("robot", "algorithm", "on")}
+    names["task.name"] = values.get("task", {}).get("name")
+    for key, name in names.items():
+        if not isinstance(name, (str, type(None))):
+            raise ConfigurationError(f"{where}.{key}: expected text, got {type(name).__name__} {name!r}")
 
 
 def advice(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from robot_rl.commands.configuration import KEYS, SECTIONS, TrainingConfig, advice, layered, read_file, resolve
+from robot_rl.commands.configuration import (
+    KEYS,
+    SECTIONS,
+    TrainingConfig,
+    advice,
+    check_names,
+    layered,
+    read_file,
+    resolve,
+)
 from robot_rl.commands.flags import Parser, add_json, whole_number
 from robot_rl.commands.output import duration, print_json, relative, say, table
 from robot_rl.commands.policy_files import is_run
@@ -110,6 +119,7 @@ def planned(
         for seed in dict.fromkeys(seeds) if seeds else [own_seed]:
             own = dict(zip(names, chosen, strict=True))
             given = layered(base, *(_nested(name, value) for name, value in own.items()), {"seed": seed})
+            check_names(given, config)
             resolved = resolve(layered(advice(given), given), config)
             if resolved.on == "ros" or resolved.ray:
                 raise ConfigurationError(f"{config}: a sweep trains in simulation, each run in a process of its own")

@@ -373,6 +373,7 @@ MISTAKES = {
     "a sensor the robot lacks": (("train", "walk", "--robot", "dclaw"), ["orientation", "dclaw"]),
     "an object the robot lacks": (("train", "turn_valve", "--robot", "go2"), ["objects", "go2"]),
     "a robot that reach is not for": (("train", "reach", "--robot", "go2"), ["reach", "fixed base", "go2", "floating"]),
+    "no threads": (("bench", "--threads", "-1"), ["--threads", "at least 0", "-1"]),
     "no such configuration": ((*WALK, "--config", "absent.yaml"), ["absent.yaml", "No such file", "few_steps"]),
     "nothing to resume": (("train", "--resume", "absent"), ["absent", "config.json"]),
     "not a run": (("export", "absent"), ["absent", "config.json"]),
@@ -492,6 +493,11 @@ def test_a_robot_file_that_is_no_yaml(failed, tmp_path):
         ("- 1", ["mapping"]),
         ("sac: 3", ["sac", "mapping"]),
         ("a: [", ["not valid YAML"]),
+        ("task: {name: 5}", ["config.yaml.task.name", "text", "int 5"]),
+        ("algorithm: [sac]", ["config.yaml.algorithm", "text", "list ['sac']"]),
+        ("robot: [go2]", ["config.yaml.robot", "text", "list ['go2']"]),
+        ("on: {a: 1}", ["config.yaml.on", "text", "dict"]),
+        ("sac: {1: 2}", ["config.yaml.sac", "unknown setting 1"]),
     ],
 )
 def test_a_wrong_configuration_file_gets_one_line(text, words, failed, tmp_path):

@@ -23,6 +23,13 @@ def test_only_a_mapping_is_a_section(values):
     assert type(values).__name__ in message
 
 
+@pytest.mark.parametrize("key", [1, True, None, 1.5])
+def test_a_key_that_is_no_text_is_refused_with_the_way_to_write_it(key):
+    message = refusal(lambda: Section({"a": 1, key: 2}, "robot.yaml.joints"))
+    assert message.startswith(f"robot.yaml.joints: expected text as keys, got {type(key).__name__} {key}")
+    assert "quotes" in message
+
+
 def test_numbers_come_as_floats_whatever_the_file_wrote():
     section = Section({"whole": 3, "real": 2.5}, "f")
     assert isinstance(section.number("whole"), float)

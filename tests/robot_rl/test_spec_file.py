@@ -253,6 +253,20 @@ def test_a_file_that_is_no_mapping_is_refused(text, tmp_path):
     assert "mine.yaml: expected a mapping" in str(refusal(lambda: load_robot(path)))
 
 
+@pytest.mark.parametrize("line", ["on: mujoco", "1: x", "extra: {1: x, a: y}", "[a]: x"])
+def test_a_key_that_yaml_reads_as_no_text_is_refused_in_one_line(line, write_robot, robot_values):
+    path = write_robot(robot_values("go2"))
+    path.write_text(f"{path.read_text()}{line}\n")
+    assert path.name in str(refusal(lambda: load_robot(path)))
+
+
+def test_a_joint_named_by_a_number_is_asked_for_in_quotes(write_robot, robot_values):
+    path = write_robot(robot_values("go2"))
+    path.write_text(path.read_text().replace("FL_hip_joint:", "1:"))
+    message = str(refusal(lambda: load_robot(path)))
+    assert "robot.yaml.joints: expected text as keys, got int 1; put it in quotes" in message
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xff\xfe\x00name")

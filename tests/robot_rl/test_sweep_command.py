@@ -119,6 +119,8 @@ def test_a_sweep_that_is_stopped_saves_its_runs_and_goes_on_with_the_same_comman
         (["--set", "sac.discount=0.9,0.90"], ["sac.discount=0.9", "both", "discount=0.9_s0"]),
         (["--set", "begin_with=a/b,a b"], ["begin_with=a/b", "begin_with=a b", "begin_with=a-b_s0"]),
         (["--set", "trainer.total_steps=[1"], ["not values"]),
+        (["--set", "algorithm=[sac]"], ["algorithm", "text"]),
+        (["--set", "task.name=5"], ["task.name", "text", "int 5"]),
         (["--set", "ray.workers=2"], ["simulation", "process of its own"]),
     ],
 )
