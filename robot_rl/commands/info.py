@@ -24,15 +24,15 @@ def run(arguments: Sequence[str]) -> int:
     add_json(parser)
     values = parser.parse(arguments)
     path = Path(values.what)
-    if path.is_dir() and is_run(path):
+    if values.timing and not is_bag(path):
+        raise ConfigurationError(f"--timing: {values.what} is no bag")
+    if path.is_dir() and is_run(path) and not values.timing:
         found = _run(path)
         if values.json:
             print_json(found)
         else:
             print(_describe_run(found))
         return 0
-    if values.timing and not is_bag(path):
-        raise ConfigurationError(f"--timing: {values.what} is no bag")
     if is_bag(path):
         if values.timing:
             write_timing(path, values.timing)

@@ -15,7 +15,7 @@ from robot_rl.errors import ConfigurationError
 from robot_rl.evaluation import FIRST_SEED
 from robot_rl.make import make_video, missing_package
 
-ROBOTS_ONLY = ("robot", "sim", "seconds", "goal", "weights")
+ROBOTS_ONLY = ("robot", "sim", "seconds", "goal", "weights", "randomize")
 """Flags of `robot-rl evaluate` that mean nothing without a robot."""
 
 

@@ -191,6 +191,13 @@ def test_info_says_what_a_run_and_a_file_are(run, capsys):
     assert "200 of 200" in capsys.readouterr().out
 
 
+def test_info_writes_timing_of_bags_alone(run, failed, tmp_path):
+    code, line = failed("info", run, "--timing", tmp_path / "t.csv")
+    assert code == 2
+    assert f"--timing: {run} is no bag" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
@@ -713,7 +720,11 @@ def test_engines_and_bodies_that_do_not_fit_are_refused(arguments, words, failed
 
 
 def test_what_needs_a_robot_refuses_a_run_without_one(suite_run, failed):
-    cases = ((["export", suite_run], "has no robot"), (["evaluate", suite_run, "--sim", "mujoco"], "--sim"))
+    cases = (
+        (["export", suite_run], "has no robot"),
+        (["evaluate", suite_run, "--sim", "mujoco"], "--sim"),
+        (["evaluate", suite_run, "--randomize", "strong"], "--randomize"),
+    )
     for arguments, word in cases:
         code, line = failed(*arguments)
         assert code == 2
