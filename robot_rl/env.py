@@ -131,6 +131,8 @@ class RobotEnv(gymnasium.Env[Any, Array]):
         if render_mode and camera is None:
             raise ConfigurationError("render_mode 'rgb_array' needs a camera")
         self.robot, self.task = robot, task
+        # A picture a tick, so that Gymnasium's recorders show a film in real time.
+        self.metadata = {**self.metadata, "render_fps": round(task.spec.control_rate)}
         self._punctual = robot if isinstance(robot, Punctual) else None
         self.observation_layout = task.layout
         self._observed = _Observed(robot, task, privileged)

@@ -92,6 +92,7 @@ class SuiteEnv(gymnasium.Env[Array, Array]):
         self._random = np.random.RandomState(0)
         with _unhurt_by_old_models():
             self.suite_env = suite.load(domain, task, task_kwargs={"random": self._random})
+        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.control_dt)}
         self._pixels, self._camera = pixels, camera
         parts = self.suite_env.observation_spec()
         sizes = [int(np.prod(part.shape)) for part in parts.values()]

@@ -82,7 +82,9 @@ def test_gymnasiums_own_check_passes(robot_name, task_name, make):
         warnings.filterwarnings("ignore", message=".*Box observation space (minimum|maximum) value is -?infinity.*")
         # It also advises to build environments with gymnasium.make, which is how it would test rendering.
         warnings.filterwarnings("ignore", message=".*not able to test alternative render modes.*")
-        check_env(make(robot_name, task_name))
+        env = make(robot_name, task_name)
+        check_env(env)
+    assert env.metadata["render_fps"] == env.task.spec.control_rate
 
 
 @EVERY_PAIR

@@ -42,7 +42,9 @@ def test_every_task_of_the_suite_has_a_name():
 @pytest.mark.filterwarnings("ignore:.*A Box observation space", "ignore:.*For Box action spaces")
 @pytest.mark.parametrize("name", ["quadruped-walk", "cartpole-swingup", "lqr-lqr_2_1"])
 def test_it_is_a_gymnasium_environment(name, make):
-    check_env(make(name), skip_render_check=True)
+    env = make(name)
+    check_env(env, skip_render_check=True)
+    assert env.metadata["render_fps"] == round(1 / env.suite_env.control_timestep())
 
 
 def test_a_repeated_action_is_the_suites_own_steps_summed(make):
