@@ -130,10 +130,14 @@ class PolicyLoop:
             self._thread = None
 
     def stop(self, check: str, reason: str) -> None:
-        """Stops the robot; when this returns, no command of the policy is sent any more."""
-        with self._sending:
-            self.supervision.stop(check, reason)
-        self._side.stop()
+        """Stops the robot; when this returns, nothing is sent any more that follows a command of the policy."""
+        try:
+            with self._sending:
+                if self.supervision.stop(check, reason) and self.running:
+                    # Not at the next tick: until then efforts or velocities would follow the policy's last command.
+                    self.robot.stop()
+        finally:
+            self._side.stop()
 
     def swap(self, runner: PolicyRunner) -> None:
         """Lets another policy go on from the next tick."""
@@ -181,7 +185,8 @@ class PolicyLoop:
             self._end_record(stopped or "ended")
             self.report = self._meter.report(self.robot.timing, self.supervision.counts, stopped)
             self.phase = "stopped" if stopped else "idle"
-            self._driven.set()
+            with self._sending:  # a stop that began before has told the robot so
+                self._driven.set()
             self.on_end()
             if stopped:
                 self._hold()
@@ -293,18 +298,26 @@ class PolicyLoop:
             raise RobotFault(f"robot {spec.name!r} is not upright; put it on its feet")
 
     def _hold(self) -> None:
-        """Holds the joints where they are until the robot's own side has stopped, or the stop is reset."""
+        """Holds the joints where they are until the robot's own side has stopped, or the stop is reset.
+
+        While the state is lost, nothing is sent. When it comes back, the joints may be elsewhere: they are held where
+        they are then, if the robot's watchdog has not acted yet; once it has, only a reset ends that.
+        """
         target: Any = None
-        dt, asked = self.robot.spec.control_dt, time.monotonic()
+        dt, limit = self.robot.spec.control_dt, self.robot.spec.ros.command_timeout
+        asked = commanded = time.monotonic()
         while self.supervision.stopped and not self._side.latched and not self._ended.is_set():
             try:
                 state, _ = self.robot.receiver.read(self.supervision.previous, 0.0)
             except RobotTimeout:
-                pass  # nothing is known of it: silence lets its own watchdog decide
+                self.robot.release()
+                target = None
             else:
-                if target is None:
-                    target = np.clip(state.joint_position, self.robot.spec.lower, self.robot.spec.upper)
-                self.robot.send(target)
+                if time.monotonic() - commanded <= limit:
+                    if target is None:
+                        target = np.clip(state.joint_position, self.robot.spec.lower, self.robot.spec.upper)
+                    self.robot.send(target)
+                    commanded = time.monotonic()
             if time.monotonic() - asked > _ASK_AGAIN:
                 asked = time.monotonic()
                 self._side.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -74,6 +75,7 @@ class RosRobot:
         self._answered = 0.0
         self._worked_until = 0.0
         self._following = False
+        self._serving = threading.Lock()
         self._closed = False
         self._publisher: Any = None
         self._command_topic = ""
@@ -130,7 +132,7 @@ class RosRobot:
     def begin(self) -> RobotState:
         """Reads the robot and starts the clock of an episode; the next tick is due one period from now."""
         self.receiver.restart_estimate()
-        state, _ = self.receiver.read(self._applied, self._epoch)
+        state, _ = self._fresh()
         self._epoch += float(state.stamp)
         state, _ = self._read()
         self._rate.start()
@@ -186,19 +188,22 @@ class RosRobot:
         if not all_finite(position):
             bad = [name for name, value in zip(spec.joint_names, position, strict=True) if not np.isfinite(value)]
             raise InvalidInput(f"joint command of robot {spec.name!r} is not finite in: {', '.join(bad)}")
+        if spec.ros.command in ("velocity", "effort"):
+            with self._serving:
+                self._applied, self._following = kept(position), True
+            return
         self._applied = kept(position)
         if spec.ros.command == "trajectory":
             self._publisher.publish(
                 messages.write_trajectory(spec.joint_names, self._applied, self._answered, spec.control_dt)
             )
-        elif spec.ros.command == "position":
-            self._publisher.publish(messages.write_command(self._applied, self._answered))
         else:
-            self._following = True
+            self._publisher.publish(messages.write_command(self._applied, self._answered))
 
     def release(self) -> None:
-        """Sends nothing more until the next command, so that the robot's own side decides."""
-        self._following = False
+        """Sends nothing more until the next command, so that the robot's own side decides; so it is on return."""
+        with self._serving:
+            self._following = False
 
     def move_to(self, joint_position: Array) -> None:
         """Moves the joints on straight lines, the fastest at `move_speed`, then rests for `settle_time`.
@@ -207,7 +212,7 @@ class RosRobot:
             HelpNeeded: a joint is further from where it should be than the robot's weight explains, or the base lies on
                 its side.
         """
-        state, _ = self.receiver.read(self._applied, self._epoch)
+        state, _ = self._fresh()
         first = np.array(state.joint_position)
         way = joint_position - first
         moving = float(np.abs(way).max()) / self.settings.move_speed
@@ -222,7 +227,7 @@ class RosRobot:
                 self._await_simulator(wanted)
             else:
                 self._rate.wait()
-            state, _ = self.receiver.read(self._applied, self._epoch)
+            state, _ = self._fresh()
         off = np.abs(state.joint_position - joint_position)
         # A proportional controller gives way under a load, by a quarter radian in the knees of a Go2 that stands.
         allowed = 0.2 + 0.25 * self.spec.effort_limit / np.maximum(self.spec.kp, 1e-3)
@@ -236,11 +241,15 @@ class RosRobot:
             raise HelpNeeded(f"robot {self.spec.name!r} is not upright; put it on its feet")
 
     def stop(self) -> None:
-        """Tells the joints to stay where they are; a robot that has been silent gets nothing, and stops by itself."""
+        """Tells the joints to stay where they are; from any thread.
+
+        A robot that cannot be read gets nothing more, joint states or not, and stops by itself. On return nothing is
+        sent any more that follows an earlier command.
+        """
         if self._closed:
             return
         try:
-            state, _ = self.receiver.read(self._applied, self._epoch)
+            state, _ = self._fresh()
         except (RobotTimeout, KeyError):
             return
         self.send(np.clip(state.joint_position, self.spec.lower, self.spec.upper))
@@ -270,9 +279,20 @@ class RosRobot:
                     raise
             self.send(position)
 
+    def _fresh(self) -> tuple[RobotState, float]:
+        """The newest state and its age.
+
+        Without one the robot gets nothing more, whether joint states still come or not, so that its own side stops it.
+        """
+        try:
+            return self.receiver.read(self._applied, self._epoch)
+        except RobotTimeout:
+            self.release()
+            raise
+
     def _read(self) -> tuple[RobotState, float]:
         """The newest state and its age; in lock step its stamp is a whole number of ticks, alike in every episode."""
-        state, age = self.receiver.read(self._applied, self._epoch)
+        state, age = self._fresh()
         self._answered = self._epoch + float(state.stamp)
         if self.settings.lock_step:
             dt = self.spec.control_dt
@@ -287,15 +307,17 @@ class RosRobot:
 
     def _servo(self, position: Array, velocity: Array) -> None:
         """Closes the position loop at the rate of the joint states, for robots that take velocities or efforts."""
-        if not self._following:
-            return
-        spec, error = self.spec, self._applied - position
-        if spec.ros.command == "effort":
-            value = np.clip(spec.kp * error - spec.kd * velocity, -spec.effort_limit, spec.effort_limit)
-        else:
-            # The velocity at which the damping of a PD controller would balance its stiffness.
-            value = np.clip(spec.kp / np.maximum(spec.kd, 1e-3) * error, -spec.velocity_limit, spec.velocity_limit)
-        self._publisher.publish(messages.write_command(value, self._answered))
+        with self._serving:
+            if not self._following:
+                return
+            spec, error = self.spec, self._applied - position
+            if spec.ros.command == "effort":
+                value = np.clip(spec.kp * error - spec.kd * velocity, -spec.effort_limit, spec.effort_limit)
+            else:
+                # The velocity at which the damping of a PD controller would balance its stiffness.
+                stiffness = spec.kp / np.maximum(spec.kd, 1e-3)
+                value = np.clip(stiffness * error, -spec.velocity_limit, spec.velocity_limit)
+            self._publisher.publish(messages.write_command(value, self._answered))
 
     def refuse_second(self) -> None:
         """Two programs that command one robot in turns would shake it to pieces.
