@@ -10,41 +10,69 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from robot_rl.errors import RobotFault
+
+_TOPIC = "topic estop"
+
 
 class EmergencyStop:
-    """Calls one function whichever way is taken.
+    """Calls one function whichever way is taken, from `listen` on.
 
     Services `NAME/stop` and `NAME/RESET`; topic `estop`, true to stop; a button on `joy`. While the topic says true or
-    the button is down, a reset is refused.
+    the button is down, a reset is refused. What is held down stays so until it is heard to be let go, also where nobody
+    listens for a while between two nodes.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        name: str,
-        button: int,
-        stop: Callable[[str], None],
-        reset: Callable[[], str],
-        reset_name: str = "reset",
-    ) -> None:
-        """Listens.
+    def __init__(self, stop: Callable[[str], None], reset: Callable[[], str], stopped: Callable[[], str]) -> None:
+        """Holds nothing yet.
+
+        Args:
+            stop: called with who asked, from the thread of the node.
+            reset: ends the stop; returns what it was.
+            stopped: why the robot is stopped; empty while it is not.
+        """
+        self._stop, self._reset, self._stopped = stop, reset, stopped
+        self._button = -1
+        self._held: set[str] = set()
+
+    def listen(self, node: Node, name: str, button: int, reset_name: str = "reset") -> None:
+        """Listens for as long as a node lives.
 
         Args:
             node: to listen with.
             name: before the services.
             button: index in `joy.buttons`; below 0 for none.
-            stop: called with who asked, from the thread of the node.
-            reset: ends the stop; returns what it was.
             reset_name: of its service.
         """
-        self._stop, self._reset = stop, reset
         self._button = button
-        self._held: set[str] = set()
+        self._held &= {_TOPIC, self._joystick}  # another button would never be heard to be let go
         node.create_service(Trigger, f"{name}/stop", self._take_stop)
         node.create_service(Trigger, f"{name}/{reset_name}", self._take_reset)
         node.create_subscription(Bool, "estop", self._take_topic, 10)
         if button >= 0:
             node.create_subscription(Joy, "joy", self._take_joy, 10)
+
+    @property
+    def held(self) -> str:
+        """What is held down now; empty if nothing is."""
+        return ", ".join(sorted(list(self._held)))
+
+    def reset(self) -> str:
+        """Ends the stop, from any thread; returns what it was.
+
+        Raises:
+            RobotFault: something is held down; the stop stays.
+        """
+        was = "" if self._held else self._reset()
+        if self._held:
+            if not self._stopped():  # pressed while the stop before was being ended
+                self._stop(f"emergency stop: {self.held}")
+            raise RobotFault(f"still stopped by: {self.held}")
+        return was
+
+    @property
+    def _joystick(self) -> str:
+        return f"joystick button {self._button}"
 
     def _take_stop(self, _request: Any, response: Any) -> Any:
         self._stop("emergency stop: service")
@@ -52,24 +80,26 @@ class EmergencyStop:
         return response
 
     def _take_reset(self, _request: Any, response: Any) -> Any:
-        if self._held:
-            response.success, response.message = False, f"still stopped by: {', '.join(sorted(self._held))}"
-            return response
-        was = self._reset()
-        response.success, response.message = True, f"reset; was {was}" if was else "was not stopped"
+        try:
+            was = self.reset()
+        except RobotFault as error:
+            response.success, response.message = False, str(error)
+        else:
+            response.success, response.message = True, f"reset; was {was}" if was else "was not stopped"
         return response
 
     def _take_topic(self, message: Bool) -> None:
-        self._set("topic estop", message.data)
+        self._set(_TOPIC, message.data)
 
     def _take_joy(self, message: Joy) -> None:
         if self._button < len(message.buttons):
-            self._set(f"joystick button {self._button}", bool(message.buttons[self._button]))
+            self._set(self._joystick, bool(message.buttons[self._button]))
 
     def _set(self, source: str, down: bool) -> None:
-        if down:
-            if source not in self._held:
-                self._held.add(source)
-                self._stop(f"emergency stop: {source}")
-        else:
+        if not down:
             self._held.discard(source)
+            return
+        new = source not in self._held
+        self._held.add(source)  # first, so that a reset at this moment finds it
+        if new or not self._stopped():
+            self._stop(f"emergency stop: {source}")

@@ -100,7 +100,8 @@ class Guard:
         node.create_subscription(kind, COMMANDS, partial(self._take_command, read), reliable)
         sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.create_subscription(JointState, ros.joint_states, partial(self._take_joints, order), sensor)
-        EmergencyStop(node, NAME, estop_button, self._stop, self._clear, reset_name="clear")
+        emergency_stop = EmergencyStop(self._stop, self._clear, lambda: self._motors.latched)
+        emergency_stop.listen(node, NAME, estop_button, reset_name="clear")
 
     def _take_joints(self, order: messages.JointOrder, message: JointState) -> None:
         try:

@@ -1,6 +1,6 @@
 """What a configured policy node hears and tells on topics, in the thread that receives the robot's messages.
 
-So it is served while a transition runs, and no transition can delay an emergency stop.
+So it is served while a transition runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from sensor_msgs.msg import Temperature
 from std_msgs.msg import Float64MultiArray, Header
 
 from hardware.diagnostics import diagnostics
-from hardware.emergency_stop import EmergencyStop
 from hardware.knobs import Knobs
 from hardware.policy_loop import PolicyLoop
 from robot_rl.errors import RobotRLError
@@ -30,18 +29,9 @@ _HEARTBEATS = 50.0
 
 
 class PolicyInterface:
-    """Emergency stop, velocity commands, weights and temperatures in; heartbeat and diagnostics out."""
+    """Velocity commands, weights and temperatures in; heartbeat and diagnostics out."""
 
-    def __init__(
-        self,
-        node: Node,
-        name: str,
-        loop: PolicyLoop,
-        knobs: Knobs,
-        estop_button: int,
-        stop: Stop,
-        reset: Callable[[], str],
-    ) -> None:
+    def __init__(self, node: Node, name: str, loop: PolicyLoop, knobs: Knobs, stop: Stop) -> None:
         """Opens everything, for as long as the node lives.
 
         Args:
@@ -49,14 +39,11 @@ class PolicyInterface:
             name: of the policy node, before its own topics and services.
             loop: to tell about, and to command.
             knobs: of its policy.
-            estop_button: index of the joystick's button; below 0 for none.
             stop: stops the robot.
-            reset: ends the stop; returns what it was.
         """
         self._node, self._name = node, name
         self._loop, self._knobs, self._stop = loop, knobs, stop
         spec = loop.robot.spec
-        EmergencyStop(node, name, estop_button, lambda reason: stop(reason, "emergency_stop"), reset)
         if loop.goals.walks:
             node.create_subscription(Twist, "cmd_vel", self._take_velocity, 1)
         if knobs.composed:

@@ -18,6 +18,7 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from hardware.emergency_stop import EmergencyStop
 from hardware.goals import Goals
 from hardware.knobs import Knobs
 from hardware.policy_interface import PolicyInterface
@@ -32,6 +33,7 @@ from hardware.supervision import Supervision
 from policies.composed_runtime import new_runner
 from policies.contract import Contract
 from robot_rl.errors import RobotFault, RobotRLError
+from robot_rl.safety import StopLatch
 from robot_rl.spec import RobotSpec
 from robot_rl.task import Task
 
@@ -70,6 +72,9 @@ class PolicyNode(LifecycleNode):
         self._side: RobotSide | None = None
         self._interface: PolicyInterface | None = None
         self._given = PolicyParameters(self, PARAMETERS)
+        # Here, so that a cleanup does not end a stop.
+        self._latch = StopLatch()
+        self._emergency_stop = EmergencyStop(self.stop, self._end_stop, lambda: self._latch.reason)
 
     @property
     def label(self) -> str:
@@ -133,6 +138,8 @@ class PolicyNode(LifecycleNode):
             f"{self.get_name()}_io", self.get_namespace(), beside=self.session, start_parameter_services=False
         )
         try:
+            # First of all: one that is held down is heard while the robot is still looked for.
+            self._emergency_stop.listen(self._io.node, self.get_name(), value("estop_button"))
             given.declare_goals(goals)
             runner = new_runner(policy, value("weight_rate"))
             knobs = Knobs(runner)
@@ -141,7 +148,7 @@ class PolicyNode(LifecycleNode):
                 raise RobotFault("no longer wanted")
             self._side = RobotSide(self._io.node)
             robot = self._robot = RosRobot(spec, RosSettings(lock_step=lock_step), self._io)
-            supervision = Supervision(spec, self._report)
+            supervision = Supervision(spec, self._report, self._latch)
             settings = LoopSettings(
                 settle_time=value("settle_time"),
                 blend_time=value("blend_time"),
@@ -160,8 +167,7 @@ class PolicyNode(LifecycleNode):
 
     def _open(self, node: Any, loop: PolicyLoop, knobs: Knobs, side: RobotSide) -> None:
         """Everything that must be served while a transition runs."""
-        button = self._given.value("estop_button")
-        self._interface = PolicyInterface(node, self.get_name(), loop, knobs, button, self.stop, self.reset)
+        self._interface = PolicyInterface(node, self.get_name(), loop, knobs, self.stop)
         side.on_latched = lambda reason: self.stop(f"the robot's side stopped: {reason}", "robot_side")
         loop.on_end = partial(self._soon, self._settle)
 
@@ -172,7 +178,7 @@ class PolicyNode(LifecycleNode):
         if self._side.latched and not self.loop.supervision.stopped:
             # A clear that was just asked for may still be on its way.
             self._side.wait(latched=False, timeout=1.0)
-        stopped = self.loop.supervision.stopped or self._side.latched
+        stopped = self._latch.reason or self._side.latched or self._emergency_stop.held
         if stopped:
             raise RobotFault(f"robot {self._robot.spec.name!r} is stopped: {stopped}; call {self.get_name()}/reset")
         self._robot.refuse_second()
@@ -228,15 +234,25 @@ class PolicyNode(LifecycleNode):
 
     def stop(self, reason: str, check: str = "emergency_stop") -> None:
         """Stops the robot until `reset`; from any thread."""
-        if self.loop is not None:
-            self.loop.stop(check, reason)
+        loop = self.loop
+        if loop is not None:
+            loop.stop(check, reason)
+        elif self._latch.set(reason):  # nothing moves yet, and nothing shall
+            self._report("stop", f"stopped ({check}): {reason}")
 
     def reset(self) -> str:
-        """Ends a stop on both sides; the node has to be activated again. Returns what the reason was."""
-        if self.loop is None or self._side is None:
-            return ""
-        was = self.loop.supervision.reset() or self._side.latched
-        self._side.clear()
+        """Ends a stop on both sides; the node has to be activated again. Returns what the reason was.
+
+        Raises:
+            RobotFault: an emergency stop is held down; the stop stays.
+        """
+        return self._emergency_stop.reset()
+
+    def _end_stop(self) -> str:
+        was, side = self._latch.clear(), self._side
+        if side is not None:
+            was = was or side.latched
+            side.clear()
         if was:
             self.get_logger().info(f"stop reset; it was: {was}")
         self._publish()

@@ -35,14 +35,20 @@ class Supervision:
         previous: (n,), the command in force.
     """
 
-    def __init__(self, spec: RobotSpec, report: Report) -> None:
-        """Args: spec: the robot; report: gets a line for every clip and stop, one in 5 s for each check."""
+    def __init__(self, spec: RobotSpec, report: Report, latch: StopLatch | None = None) -> None:
+        """Begins, stopped if the latch is set.
+
+        Args:
+            spec: the robot.
+            report: gets a line for every clip and stop, one in 5 s for each check.
+            latch: of a stop that outlives this object; by default one of its own.
+        """
         self.spec = spec
         self.counts: Counter[str] = Counter()
         self.said: dict[str, str] = {}
         self.previous: Array = np.array(spec.home)
         self._supervisor = SafetySupervisor(spec)
-        self._latch = StopLatch()
+        self._latch = latch or StopLatch()
         self._report = report
         self._lock = threading.Lock()
         self._unsaid: Counter[str] = Counter()

@@ -209,6 +209,56 @@ def test_emergency_stop_latches_until_it_is_reset(way: str, lock_step_network: A
         until(lambda: node.node.loop.ticks > 5, "the policy does not run again")
 
 
+def test_a_stop_that_is_held_down_is_not_reset_by_the_program_either(
+    lock_step_network: Any, until: Callable[..., None]
+) -> None:
+    operator = lock_step_network.operator
+    with walking(lock_step_network, until) as node:
+        _stop_by_topic(operator)
+        until(lambda: node.node.label == "inactive", "the node stays active")
+        with pytest.raises(RobotFault, match="still stopped by: topic estop"):
+            node.node.reset()
+        until(lambda: damped(operator), "the robot's side does not stop")
+        assert node.node.supervision.reset()  # whoever ends it past the emergency stop gets nowhere
+        stand(operator)
+        until(lambda: not node.node._side.latched, "the robot's side stays stopped")
+        with pytest.raises(RobotFault, match=r"is stopped: topic estop"):
+            go(node, "activate")
+        _stop_by_topic(operator)
+        until(lambda: node.node.supervision.stopped, "what is held down does not stop it again")
+
+
+def test_a_stop_outlives_a_cleanup(lock_step_network: Any, until: Callable[..., None]) -> None:
+    operator = lock_step_network.operator
+    with walking(lock_step_network, until) as node:
+        _stop_by_topic(operator)
+        until(lambda: node.node.label == "inactive" and damped(operator), "it is not stopped")
+        go(node, "cleanup")
+        stand(operator)  # so the robot's own side does not stop it any more
+        go(node, "configure")
+        with pytest.raises(RobotFault, match="is stopped: emergency stop: topic estop; call policy/reset"):
+            go(node, "activate")
+        assert "still stopped by" in operator.trigger("policy/reset").message
+        operator.publish("estop", Bool(data=False))
+        until(lambda: operator.trigger("policy/reset").success, "the reset is refused")
+        go(node, "activate")
+        until(lambda: node.node.loop.ticks > 5, "the policy does not run again")
+
+
+def test_deploy_does_not_reset_a_stop_that_is_held_down(lock_step_network: Any) -> None:
+    operator = lock_step_network.operator
+    stand(operator)
+    button = operator.node.create_publisher(Bool, "estop", 1)
+    timer = operator.node.create_timer(0.1, lambda: button.publish(Bool(data=True)))
+    try:
+        program = lock_step_network.start(*DEPLOY, "--yes", "--seconds", "0.2", "--reset")
+        assert program.wait() == 3
+        assert "still stopped by: topic estop" in program.output
+    finally:
+        operator.node.destroy_timer(timer)
+        operator.node.destroy_publisher(button)
+
+
 def test_emergency_stop_while_ramping_in_prevents_the_policy(
     lock_step_network: Any, until: Callable[..., None]
 ) -> None:
