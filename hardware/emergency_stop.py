@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from hardware.robot_side import KEPT
 from robot_rl.errors import RobotFault
 
 _TOPIC = "topic estop"
+_LIVE = (
+    QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE),
+    QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT),
+)
+"""Of two subscriptions that together hear every publisher, with the reliability that it offers; what comes twice stops
+no more than once."""
+_LOOK = 0.2
+"""s between looks for a publisher that keeps its last message for those who come late."""
 
 
 class EmergencyStop:
@@ -48,9 +59,9 @@ class EmergencyStop:
         self._held &= {_TOPIC, self._joystick}  # another button would never be heard to be let go
         node.create_service(Trigger, f"{name}/stop", self._take_stop)
         node.create_service(Trigger, f"{name}/{reset_name}", self._take_reset)
-        node.create_subscription(Bool, "estop", self._take_topic, 10)
+        self._subscribe(node, Bool, "estop", self._take_topic)
         if button >= 0:
-            node.create_subscription(Joy, "joy", self._take_joy, 10)
+            self._subscribe(node, Joy, "joy", self._take_joy)
 
     @property
     def held(self) -> str:
@@ -73,6 +84,21 @@ class EmergencyStop:
     @property
     def _joystick(self) -> str:
         return f"joystick button {self._button}"
+
+    def _subscribe(self, node: Node, kind: type, topic: str, take: Callable[[Any], None]) -> None:
+        # A best-effort publisher does not suit the reliable one of both, and a warning that it is not heard is false.
+        quiet = SubscriptionEventCallbacks(use_default_callbacks=False)
+        for quality in _LIVE:
+            node.create_subscription(kind, topic, take, quality, event_callbacks=quiet)
+        name = node.resolve_topic_name(topic)
+
+        def look() -> None:
+            """Only where one is there: every other publisher would warn that it is not heard, of an emergency stop."""
+            if any(info.qos_profile.durability == KEPT.durability for info in node.get_publishers_info_by_topic(name)):
+                timer.cancel()
+                node.create_subscription(kind, topic, take, KEPT, event_callbacks=quiet)
+
+        timer = node.create_timer(_LOOK, look)
 
     def _take_stop(self, _request: Any, response: Any) -> Any:
         self._stop("emergency stop: service")

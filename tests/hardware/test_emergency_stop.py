@@ -1,4 +1,4 @@
-"""An emergency stop over real topics."""
+"""An emergency stop over real topics, however its publisher publishes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 
@@ -14,6 +15,9 @@ from hardware.emergency_stop import EmergencyStop
 from hardware.session import RosSession
 from robot_rl.errors import RobotFault
 from robot_rl.safety import StopLatch
+
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+VOLATILE, KEPT = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
 
 
 class Listener:
@@ -53,6 +57,41 @@ def heard(publisher: Any, message: Any, condition: Callable[[], Any]) -> bool:
         publisher.publish(message)
         time.sleep(0.05)
     return bool(condition())
+
+
+@pytest.mark.parametrize("durability", [VOLATILE, KEPT])
+@pytest.mark.parametrize("reliability", [RELIABLE, BEST_EFFORT])
+@pytest.mark.parametrize(
+    ("topic", "down", "up"),
+    [("estop", Bool(data=True), Bool(data=False)), ("joy", Joy(buttons=[0, 1]), Joy(buttons=[0, 0]))],
+)
+def test_any_publisher_is_heard(
+    topic: str, down: Any, up: Any, reliability: Any, durability: Any, person: RosSession, listener: Listener, capfd
+) -> None:
+    quality = QoSProfile(depth=1, reliability=reliability, durability=durability)
+    publisher = person.node.create_publisher(type(down), topic, quality)
+    assert heard(publisher, down, lambda: listener.latch.reason)
+    with pytest.raises(RobotFault, match="still stopped by"):
+        listener.stop.reset()
+    assert heard(publisher, up, lambda: not listener.stop.held)
+    time.sleep(0.1)
+    assert listener.stop.reset().startswith("emergency stop: ")
+    assert not listener.latch.reason
+    if reliability == RELIABLE:  # a false warning of an emergency stop would cost it its trust
+        assert "incompatible" not in capfd.readouterr().err
+
+
+def test_what_was_said_once_before_anybody_listened_is_heard(
+    person: RosSession, domain: int, until: Callable[..., None]
+) -> None:
+    publisher = person.node.create_publisher(Bool, "estop", QoSProfile(depth=1, durability=KEPT))
+    publisher.publish(Bool(data=True))
+    time.sleep(0.2)
+    listener = Listener()
+    try:
+        until(lambda: listener.latch.reason, "it is not heard", timeout=5.0)
+    finally:
+        listener.session.close()
 
 
 def test_what_is_still_held_down_stops_again_whoever_ended_the_stop(person: RosSession, listener: Listener) -> None:
