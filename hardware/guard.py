@@ -41,6 +41,8 @@ Array = NDArray[np.floating]
 NAME = "guard"
 COMMANDS = f"{NAME}/commands"
 """Where policies send."""
+_LAST, _BETWEEN = 5, 0.02
+"""How often the command is sent that the guard leaves in force, and s between two: a single one can be lost."""
 
 
 class Guard:
@@ -73,7 +75,7 @@ class Guard:
             raise
 
     def run(self) -> None:
-        """Watches until `end` is called from another thread or a signal handler."""
+        """Watches until `end` is called from another thread or a signal handler; at any end it stops the robot."""
         rate = Rate(min(self.spec.control_dt, 0.25 * self.spec.ros.command_timeout))
         try:
             while not self._ended:
@@ -81,7 +83,10 @@ class Guard:
                 self._watch()
                 rate.wait()
         finally:
-            self.session.close()
+            try:
+                self._leave()
+            finally:
+                self.session.close()
 
     def end(self) -> None:
         """Makes `run` return."""
@@ -133,10 +138,18 @@ class Guard:
             self._warn(f"command limited: {', '.join(failed)}")
         return applied
 
-    def _watch(self) -> None:
-        """Sends what stops the robot, while it must not follow."""
+    def _leave(self) -> None:
+        """Stops a robot that was commanded: motors without a watchdog follow the last command for ever."""
+        with self._sending:
+            self._motors.stop("the guard has ended")
+        for _ in range(_LAST if self._sent is not None else 0):
+            self._watch(last=True)
+            time.sleep(_BETWEEN)
+
+    def _watch(self, last: bool = False) -> None:
+        """Sends what stops the robot, while it must not follow; the last time, what may stay in force unattended."""
         now = time.monotonic()
-        fresh = self._joints is not None and now - self._joints_time <= self.spec.ros.state_timeout
+        fresh = not last and self._joints is not None and now - self._joints_time <= self.spec.ros.state_timeout
         known = self._joints[0] if self._joints is not None else self._sent
         with self._sending:
             drive = self._motors.drive(np.array(self.spec.home) if known is None else known, now)
@@ -145,7 +158,7 @@ class Guard:
         self._tell(drive)
 
     def _stopping(self, drive: Drive, fresh: bool) -> Array:
-        """The command that stops a robot of this kind, (n,)."""
+        """The command that stops a robot of this kind, (n,); without fresh joint states no velocity and no effort."""
         if self._positions:
             return np.clip(drive.target, self.spec.lower, self.spec.upper)
         if self.spec.ros.command == "velocity" or not fresh or drive.mode == "limp":

@@ -1,0 +1,141 @@
+"""The guard before motors that have no watchdog: they follow the last command for ever."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from hardware import messages
+from hardware.session import RosSession
+from robot_rl.make import make_guard
+from robot_rl.spec import RobotSpec
+from robot_rl.spec_file import load_robot
+
+SLOW = {"command_timeout": 20.0, "state_timeout": 20.0}
+"""So that no silence stops the robot before it is asked for."""
+
+
+class Motors:
+    """The robot's side of the guard, and the policy on the other one."""
+
+    def __init__(self, spec: RobotSpec) -> None:
+        """Args: spec: the robot."""
+        self.spec, self.commands = spec, []
+        self.position = np.array(spec.home) + 0.1
+        self.session = RosSession("motors")
+        node = self.session.node
+        self._states = node.create_publisher(JointState, "joint_states", 1)
+        self._asked = node.create_publisher(Float64MultiArray, "guard/commands", 1)
+        node.create_subscription(
+            Float64MultiArray, "commands", lambda message: self.commands.append(np.array(message.data)), 100
+        )
+        node.create_timer(0.02, self._tell)
+        self.session.start()
+
+    def _tell(self) -> None:
+        still = np.zeros(self.spec.joints)
+        stamp = time.monotonic()
+        self._states.publish(messages.write_joints(stamp, self.spec.joint_names, self.position, still + 3.0, still))
+
+    def ask(self, value: float, until: Callable[..., None]) -> None:
+        """Asks the guard for a command until it is passed on."""
+
+        def passed() -> bool:
+            self._asked.publish(messages.write_command(np.full(self.spec.joints, value), 0.0))
+            time.sleep(0.02)
+            return bool(self.commands)
+
+        until(passed, "the guard passes nothing on")
+
+
+@pytest.fixture
+def motors_of(domain: int) -> Iterator[Callable[[str], Motors]]:
+    made: list[Motors] = []
+
+    def make(path: str) -> Motors:
+        made.append(Motors(load_robot(path)))
+        return made[-1]
+
+    yield make
+    for motors in made:
+        motors.session.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", ["position", "effort", "velocity"])
+def test_guard_that_is_ended_leaves_nothing_in_force_that_moves_the_robot(
+    kind: str,
+    number: int,
+    start: Callable[..., Any],
+    robot_file: Callable[..., str],
+    motors_of: Callable[[str], Motors],
+    until: Callable[..., None],
+) -> None:
+    path = robot_file("dclaw", ros={"command": kind, **SLOW})
+    motors = motors_of(path)
+    guard = start("-m", "robot_rl.cli", "guard", path)
+    guard.wait_for("guard of dclaw")
+    motors.ask(0.5, until)
+    assert motors.commands[-1] != pytest.approx(0.0)
+    assert guard.end(number) == 0, guard.output
+    time.sleep(0.2)
+    still = motors.position if kind == "position" else np.zeros(motors.spec.joints)
+    assert motors.commands[-1] == pytest.approx(still)
+
+
+@contextmanager
+def guarding(path: str) -> Iterator[Any]:
+    """A guard in this process, and what it raised in the end."""
+    guard, raised = make_guard(load_robot(path)), []
+
+    def run() -> None:
+        try:
+            guard.run()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield guard, thread, raised
+    finally:
+        guard.end()
+        thread.join()
+
+
+def test_guard_that_fails_stops_the_robot_first(
+    robot_file: Callable[..., str], motors_of: Callable[[str], Motors], until: Callable[..., None]
+) -> None:
+    path = robot_file("dclaw", ros={"command": "effort", **SLOW})
+    motors = motors_of(path)
+    with guarding(path) as (guard, thread, raised):
+        motors.ask(0.5, until)
+
+        def fail() -> None:
+            raise ValueError("a bug")
+
+        guard.session.node.create_timer(0.01, fail)
+        thread.join(20.0)
+        assert [str(error) for error in raised] == ["a bug"]
+        time.sleep(0.2)
+        assert motors.commands[-1] == pytest.approx(np.zeros(motors.spec.joints))
+
+
+def test_guard_that_has_passed_nothing_on_commands_nothing_when_it_ends(
+    robot_file: Callable[..., str], motors_of: Callable[[str], Motors], until: Callable[..., None]
+) -> None:
+    path = robot_file("dclaw", ros=SLOW)
+    motors = motors_of(path)
+    with guarding(path) as (guard, _, _):
+        until(lambda: guard._joints is not None and guard._publisher.get_subscription_count(), "nothing is heard")
+    time.sleep(0.2)
+    assert motors.commands == []
