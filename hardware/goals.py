@@ -87,7 +87,11 @@ class Goals:
             self._twist = None
 
     def command_velocity(self, forward: float, left: float, turn: float, now: float) -> bool:
-        """Takes a velocity command; what lies outside of the ranges is brought to their edge, zero stays zero.
+        """Takes a velocity command; what lies outside of the ranges is brought to their edge, if that is what it means.
+
+        No edge is taken of the other direction, nor one more than twice as fast: of a policy that only walks forward,
+        neither a wish to go back, nor to turn on the spot, nor the drift of a joystick makes it walk. Then all
+        velocities are zero.
 
         Args:
             forward: m/s.
@@ -104,10 +108,10 @@ class Goals:
         given = np.array([forward, left, turn])
         if not np.isfinite(given).all():
             raise InvalidInput(f"velocity command is not finite: {forward}, {left}, {turn}")
-        kept = given.copy()
-        if given.any():
-            low, high = np.array([self.ranges.get(label, (-np.inf, np.inf)) for label in VELOCITIES]).T
-            kept = np.clip(given, low, high)
+        low, high = np.array([self.ranges.get(label, (-np.inf, np.inf)) for label in VELOCITIES]).T
+        kept = np.clip(given, low, high)
+        if ((kept * given < 0.0) | (np.abs(given) < 0.5 * np.abs(kept))).any():
+            kept = np.zeros(3)
         with self._lock:
             self._twist, self._twist_time = kept, now
         return bool((kept == given).all())

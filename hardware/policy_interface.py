@@ -78,7 +78,8 @@ class PolicyInterface:
         loop, forward, left, turn = self._loop, message.linear.x, message.linear.y, message.angular.z
         try:
             if not loop.goals.command_velocity(forward, left, turn, time.monotonic()):
-                reason = f"({forward:g}, {left:g}, {turn:g}) is outside of what the policy saw in training"
+                taken = "it stands" if loop.goals.now(time.monotonic()).stand else "its edge is taken"
+                reason = f"({forward:g}, {left:g}, {turn:g}) is outside of what the policy saw in training; {taken}"
                 loop.supervision.warn("cmd_vel", reason)
         except RobotRLError as error:
             loop.supervision.warn("cmd_vel", str(error))

@@ -80,3 +80,42 @@ def test_goal_without_velocities_takes_no_velocity_commands():
     goals = Goals(("valve rad",), {"valve rad": (-3.0, 3.0)}, 0.5)
     assert not goals.walks
     assert not goals.now(0.0).stand
+
+
+ONE_SPEED = {"forward": (0.6, 0.6), "left": (0.0, 0.0), "turn": (0.0, 0.0)}
+"""What a policy has learnt that walks in one way only."""
+
+
+@pytest.mark.parametrize(
+    ("ranges", "given", "wanted"),
+    [
+        # backwards, sideways, a turn on the spot and the drift of a joystick are no way forward
+        (ONE_SPEED, (-0.5, 0.0, 0.0), None),
+        (ONE_SPEED, (0.001, 0.0, 0.0), None),
+        (ONE_SPEED, (0.29, 0.0, 0.0), None),
+        (ONE_SPEED, (0.0, 0.3, 0.0), None),
+        (ONE_SPEED, (0.0, 0.0, 0.5), None),
+        (ONE_SPEED, (-0.5, 0.0, 0.3), None),
+        (ONE_SPEED, (0.31, 0.0, 0.0), (0.6, 0.0, 0.0)),
+        (ONE_SPEED, (0.6, 0.0, 0.3), (0.6, 0.0, 0.0)),
+        (ONE_SPEED, (5.0, -0.2, 0.0), (0.6, 0.0, 0.0)),
+        ({}, (0.1, 0.1, 0.5), None),
+        ({}, (0.2, 0.1, 0.5), (0.3, 0.1, 0.5)),
+        ({"forward": (-0.9, -0.3)}, (0.5, 0.0, 0.0), None),
+        ({"forward": (-0.9, -0.3)}, (-0.2, 0.0, 0.0), (-0.3, 0.0, 0.0)),
+        ({"turn": (0.5, 1.0)}, (0.6, 0.0, -0.5), None),
+    ],
+)
+def test_velocity_command_is_never_turned_round_nor_made_of_nothing(ranges, given, wanted):
+    goals = goals_of(**ranges)
+    assert not goals.command_velocity(*given, now=0.0)
+    goal = goals.now(0.0)
+    assert goal.stand == (wanted is None)
+    assert goal.values[:3] == pytest.approx(wanted or (0.0, 0.0, 0.0))
+
+
+def test_velocity_command_against_what_training_saw_stands_still_where_training_saw_that():
+    goals = goals_of(forward=(0.0, 0.9))
+    assert not goals.command_velocity(-0.5, 0.0, 0.5, now=0.0)
+    assert goals.now(0.0).values[:3] == pytest.approx([0.0, 0.0, 0.5])
+    assert not goals.now(0.0).stand
