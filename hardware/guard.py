@@ -26,6 +26,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware import messages
+from hardware.commanders import other_commander
 from hardware.emergency_stop import EmergencyStop
 from hardware.motor_controller import Drive, MotorController
 from hardware.robot_side import KEPT, TOPIC, motors_status
@@ -65,6 +66,7 @@ class Guard:
         self._joints: tuple[Array, Array] | None = None
         self._joints_time = 0.0
         self._told: tuple[str, str] | None = None
+        self._other = ""
         self._ended = False
         self.session = RosSession(NAME, namespace)
         try:
@@ -105,6 +107,7 @@ class Guard:
         node.create_subscription(kind, COMMANDS, partial(self._take_command, read), reliable)
         sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.create_subscription(JointState, ros.joint_states, partial(self._take_joints, order), sensor)
+        node.create_timer(1.0, self._look_for_second)
         emergency_stop = EmergencyStop(self._stop, self._clear, lambda: self._motors.latched)
         emergency_stop.listen(node, NAME, estop_button, reset_name="clear")
 
@@ -122,10 +125,23 @@ class Guard:
         except InvalidInput as error:
             self._warn(f"command refused: it {error}")
             return
+        if self._other:
+            self._refuse_second()
         with self._sending:
             if self._motors.command(values, time.monotonic()):
                 return
             self._send(self._limited(values), answered or 0.0)
+
+    def _look_for_second(self) -> None:
+        """Two that command one robot in turns would shake it; a guard that has passed nothing on is none of them."""
+        topic = self.session.node.resolve_topic_name(self.spec.ros.command_topic)
+        self._other = other_commander(self.session.node, topic, publishes=True)
+        if self._other and self._sent is not None:
+            self._refuse_second()
+
+    def _refuse_second(self) -> None:
+        if not self._motors.latched:
+            self._stop(f"somebody else commands the robot too: node {self._other!r}")
 
     def _limited(self, values: Array) -> Array:
         if not self._positions:

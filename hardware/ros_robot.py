@@ -15,6 +15,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware import messages
+from hardware.commanders import UNKNOWN, other_commander
 from hardware.session import RosSession, on_this_machine
 from hardware.simulator_client import SimulatorClient
 from hardware.state_receiver import StateReceiver, type_name
@@ -33,7 +34,6 @@ _PATIENCE = 0.5
 """s until a simulator that waits for commands is sent the same one again; a message can be lost."""
 _SILENCE = 1.0
 """s in which a robot whose state is old must be heard again, or its reset fails; who resets it may try again."""
-_UNKNOWN = "_NODE_NAME_UNKNOWN_"
 _LOOK = {True: 1.0, False: 4.0}
 """s to look for others who command the same robot, after it has answered: on this machine, and beyond. DDS by itself
 repeats every 3 s what it has to say of itself."""
@@ -327,7 +327,7 @@ class RosRobot:
         """
         for _ in range(20):
             other = self.other_commander()
-            if other != _UNKNOWN:
+            if other != UNKNOWN:
                 break
             time.sleep(0.05)  # a publisher is found a little sooner than its name
         if other:
@@ -337,10 +337,7 @@ class RosRobot:
 
     def other_commander(self) -> str:
         """Name of another node that publishes commands for this robot; empty if there is none."""
-        names = [info.node_name for info in self.node.get_publishers_info_by_topic(self._command_topic)]
-        if self._publisher is not None and self.node.get_name() in names:
-            names.remove(self.node.get_name())  # once: another program may have given its node the same name
-        return names[0] if names else ""
+        return other_commander(self.node, self._command_topic, self._publisher is not None)
 
     def _wait_for_listener(self) -> None:
         """A command that is sent before its way is known is lost."""

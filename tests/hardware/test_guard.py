@@ -92,6 +92,57 @@ def test_guard_that_is_ended_leaves_nothing_in_force_that_moves_the_robot(
     assert motors.commands[-1] == pytest.approx(still)
 
 
+def test_a_second_commander_behind_the_guard_stops_the_robot(
+    start: Callable[..., Any],
+    robot_file: Callable[..., str],
+    motors_of: Callable[[str], Motors],
+    operator: Any,
+    until: Callable[..., None],
+) -> None:
+    path = robot_file("dclaw", ros={"command": "effort", **SLOW})
+    motors = motors_of(path)
+    guard = start("-m", "robot_rl.cli", "guard", path)
+    guard.wait_for("guard of dclaw")
+    motors.ask(0.5, until)
+
+    def told() -> str:
+        return operator.motors["guard"].message if "guard" in operator.motors else ""
+
+    assert told() == ""
+    second = operator.node.create_publisher(Float64MultiArray, "commands", 1)
+    reason = "somebody else commands the robot too: node 'operator'"
+    until(lambda: told() == reason, "the guard goes on", timeout=20.0)
+    operator.trigger("guard/clear")
+    until(lambda: told() == reason, "it is commanded by two again", timeout=20.0)
+    operator.node.destroy_publisher(second)
+    time.sleep(2.5)
+    assert operator.trigger("guard/clear").success
+    motors.commands.clear()
+    motors.ask(0.5, until)
+    time.sleep(2.5)
+    assert told() == ""
+
+
+def test_guard_passes_nothing_on_where_somebody_commands_already(
+    start: Callable[..., Any],
+    robot_file: Callable[..., str],
+    motors_of: Callable[[str], Motors],
+    operator: Any,
+    until: Callable[..., None],
+) -> None:
+    path = robot_file("dclaw", ros={"command": "effort", **SLOW})
+    operator.node.create_publisher(Float64MultiArray, "commands", 1)
+    motors = motors_of(path)
+    guard = start("-m", "robot_rl.cli", "guard", path)
+    guard.wait_for("guard of dclaw")
+    time.sleep(2.5)
+    assert motors.commands == []  # a guard that commands nothing disturbs nobody
+    motors.ask(0.5, until)
+    assert not any((command == 0.5).all() for command in motors.commands)
+    until(lambda: "guard" in operator.motors, "it does not tell")
+    until(lambda: "somebody else" in operator.motors["guard"].message, "it does not stop")
+
+
 @contextmanager
 def guarding(path: str) -> Iterator[Any]:
     """A guard in this process, and what it raised in the end."""
