@@ -2,6 +2,11 @@
 
 The clocks of robot and computer need not agree. What is known is that no message arrives before it is sent, so the
 quickest message of the last minutes tells their difference, and a message is late by how much longer it took.
+
+A clock that is set, or a first message that was itself late, makes all others seem to come from another time. They are
+refused until whoever lives on the stream has stopped for want of it; if they have agreed with each other for so long,
+the stream goes on with them, so that a person may start again. Messages that have only become later might be just that,
+old, and are refused for good.
 """
 
 from __future__ import annotations
@@ -12,6 +17,12 @@ from robot_rl.errors import InvalidInput
 
 _WINDOW = 60.0
 """s over which the quickest message is sought; longer would let clocks drift apart."""
+RESTART = 1.0
+"""s, beyond the timeout, for which messages of another time must agree until the stream goes on with them."""
+
+
+class _AnotherTime(InvalidInput):
+    """What no delay explains: the sender's clock was set, or what we took for its time was wrong."""
 
 
 class Transit:
@@ -55,6 +66,8 @@ class Freshness:
         self._paced = paced
         self._stamp = -math.inf
         self._transit = Transit()
+        self._other: Freshness | None = None
+        self._other_since = 0.0
         self._content: object = None
         self._content_since = -math.inf
 
@@ -71,17 +84,45 @@ class Freshness:
         Raises:
             InvalidInput: it is old, repeats, or is from another time.
         """
+        try:
+            late = self._judge(stamp, received)
+        except InvalidInput as error:
+            if self._paced and self._restarts(stamp, received, isinstance(error, _AnotherTime)):
+                return 0.0
+            raise
+        self._other = None
+        return late
+
+    def _restarts(self, stamp: float, received: float, of_another_time: bool) -> bool:
+        """Whether the stream goes on with a message that was refused, and those refused before it."""
+        if self._other is not None:
+            try:
+                self._other._judge(stamp, received)
+            except InvalidInput:
+                self._other = None
+            else:
+                if received - self._other_since < self._timeout + RESTART:
+                    return False
+                self._stamp, self._transit, self._other = self._other._stamp, self._other._transit, None
+                return True
+        if of_another_time:
+            self._other, self._other_since = Freshness(self._timeout), received
+            self._other._judge(stamp, received)
+        return False
+
+    def _judge(self, stamp: float, received: float) -> float:
+        """As `check`, by what is known of this stream alone."""
         if stamp == self._stamp:
             raise InvalidInput("repeats the stamp of the message before")
         if stamp < self._stamp:
-            raise InvalidInput(f"is stamped {self._stamp - stamp:.3f} s before the message before")
+            raise _AnotherTime(f"is stamped {self._stamp - stamp:.3f} s before the message before")
         late = 0.0
         if self._paced:
             took = received - stamp
             quickest = self._transit.quickest
             if quickest < math.inf:
                 if took < quickest - self._timeout:
-                    raise InvalidInput(f"is stamped {quickest - took:.3f} s ahead of the robot's clock so far")
+                    raise _AnotherTime(f"is stamped {quickest - took:.3f} s ahead of the robot's clock so far")
                 late = max(0.0, took - quickest)
                 if late > self._timeout:
                     raise InvalidInput(f"is {late:.3f} s old")

@@ -39,6 +39,8 @@ class BareMotors:
         self.spec, self.position = spec, np.array(spec.home) + AWAY
         self.tells = {"joint_states", "imu", "odom"}
         """Topics that are alive."""
+        self.ahead = 0.0
+        """s by which its clock has been set."""
         self.commands: list[np.ndarray] = []
         self._session = RosSession("motors")
         node = self._session.node
@@ -55,7 +57,7 @@ class BareMotors:
     def _tell(self) -> None:
         rng, nothing = np.random.default_rng(0), np.zeros(self.spec.joints)
         while not self._ended.wait(0.01):
-            now = time.monotonic()
+            now = time.monotonic() + self.ahead
             odometry, imu = Odometry(), Imu()
             odometry.header.stamp = imu.header.stamp = messages.stamp_of(now)
             odometry.pose.pose.position.z, odometry.pose.pose.orientation.w = 0.3, 1.0
@@ -187,3 +189,20 @@ def test_after_a_silence_joints_are_held_where_they_are_then_or_not_at_all(
         else:
             assert held[0] == pytest.approx(np.clip(motors.position, spec.lower, spec.upper))
             assert np.ptp(held, axis=0).max() == 0.0
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("step", [3.0, -3.0])
+def test_robot_whose_clock_is_set_stops_and_may_be_started_again(
+    step: float, spec_of: Callable[..., RobotSpec], domain: int, until: Callable[..., None]
+) -> None:
+    with loop_on(spec_of(state_timeout=0.5), until) as (motors, loop):
+        motors.ahead = step
+        until(lambda: loop.phase == "stopped", "it goes on")
+        loop.robot.receiver.wait_new(10.0)
+        assert "last refused" in loop.supervision.stopped
+        assert motors.heard(0.3) == []  # the stop stays
+        loop.supervision.reset()
+        loop.start()
+        until(lambda: motors.commands, "it is not commanded again")
+        assert loop.phase == "ramp in"
