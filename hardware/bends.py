@@ -56,7 +56,7 @@ def stirred(spec: RobotSpec, before: Array, now: Array, leap: float = LEAP) -> F
         A finding, or None where it stays.
     """
     moved = now - before
-    wild = np.flatnonzero(np.abs(moved) > leap)
+    wild = np.flatnonzero(~(np.abs(moved) <= leap))  # also what is no number
     if not wild.size:
         return None
     names = spec.joint_names

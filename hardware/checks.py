@@ -237,6 +237,11 @@ def check_imu(window: Window, state: RobotState) -> Iterator[Finding]:
         advice = "does the IMU estimate its orientation? run a filter (imu_filter_madgwick) before it"
         yield Finding("orientation", f"length {lengths.mean():.2f}", "a unit quaternion", "fail", advice, blocks=True)
         return
+    if state.orientation_xyzw is None:
+        found = "turns far from reading to reading"
+        advice = "is the robot at rest? are two IMUs, or two frames, on one topic?"
+        yield Finding("orientation", found, "one orientation at rest", "fail", advice, blocks=True)
+        return
     spec, rest = window.spec, state.angular_velocity
     if "linear_acceleration" in spec.sensors:
         force = state.linear_acceleration

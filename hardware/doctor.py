@@ -117,7 +117,8 @@ class Doctor:
         try:
             return self._bend(progress)
         except (RobotFault, InvalidInput) as error:
-            advice = "the robot is left to its own watchdog; find out why it fell silent"
+            why = "look at its encoder and driver" if isinstance(error, InvalidInput) else "find out why it fell silent"
+            advice = f"the robot is left to its own watchdog; {why}"
             found = f"ended: {error}"
             return [Finding("bends", found, "readings all the time", "fail", advice, blocks=True), *self._readings()]
 
@@ -192,7 +193,7 @@ class Doctor:
                 return Finding("bends", found, expected, "unknown", "end other programs and examine again")
             away = np.abs(now - before)
             worst = int(np.argmax(away))
-            if away[worst] > 4.0 * abs(amplitude) + 0.1:
+            if not away[worst] <= 4.0 * abs(amplitude) + 0.1:
                 names = self.spec.joint_names
                 found = f"{names[worst]} went {now[worst] - before[worst]:+.2f} rad while {names[joint]} was bent"
                 advice = "degrees for radians, a wrong sign, or a joint that gives way"
@@ -240,7 +241,11 @@ class Doctor:
         return time.monotonic()
 
     def _tick(self, position: Array) -> Array:
-        """Sends a command, waits one tick, and returns the joints as read, (n,)."""
+        """Sends a command, waits one tick, and returns the joints as read, (n,).
+
+        Raises:
+            InvalidInput: the reading lacks a joint or a number, or one is not finite; where the joint is, nobody knows.
+        """
         self.session.check()
         self._send(position)
         if self.settings.lock_step:
@@ -251,8 +256,10 @@ class Doctor:
             self._rate.wait()
             self._check_alive()
         value = self._listener.joint_states[-1].value
-        index = self._order.index(list(value.names))
-        return np.array(value.position)[index]
+        try:
+            return self._order.ordered("position", list(value.names), value.position)
+        except InvalidInput as error:
+            raise InvalidInput(f"{self.spec.ros.joint_states} {error}") from error
 
     def _check_alive(self) -> None:
         """Fails where readings stay away; where they come after all, it was this computer that was late."""

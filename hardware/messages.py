@@ -70,6 +70,26 @@ class JointOrder:
             self._given = list(given)
         return self._index
 
+    def ordered(self, label: str, given: Sequence[str], values: Sequence[float]) -> Array:
+        """The numbers that a message has of its joints, (n,), in the order wanted.
+
+        Args:
+            label: what they are, for messages.
+            given: names of the message's joints.
+            values: one for each of them.
+
+        Raises:
+            InvalidInput: a joint is missing or named twice, a number is missing or not finite.
+        """
+        index = self.index(given)
+        if len(values) != len(given):
+            raise InvalidInput(f"has {len(values)} numbers of {label} for {len(given)} joints")
+        ordered = np.array(values, dtype=np.float64)[index]
+        if not math.isfinite(ordered.dot(ordered)):
+            bad = [name for name, value in zip(self.names, ordered, strict=True) if not math.isfinite(value)]
+            raise InvalidInput(f"has a {label} that is not finite: {', '.join(bad)}")
+        return ordered
+
 
 def read_joints(message: JointState, order: JointOrder) -> tuple[Array, Array, Array | None]:
     """Position (n,) in rad, velocity (n,) in rad/s and effort (n,) in N m, None where the message has none.
@@ -77,23 +97,10 @@ def read_joints(message: JointState, order: JointOrder) -> tuple[Array, Array, A
     Raises:
         InvalidInput: joints missing, twice, or numbers missing or not finite.
     """
-    index = order.index(message.name)
-    count = len(message.name)
-    parts: list[Array | None] = []
-    for label, values in (("position", message.position), ("velocity", message.velocity), ("effort", message.effort)):
-        if label == "effort" and len(values) == 0:
-            parts.append(None)
-            continue
-        if len(values) != count:
-            raise InvalidInput(f"has {len(values)} numbers of {label} for {count} joints")
-        ordered = np.array(values, dtype=np.float64)[index]
-        if not math.isfinite(ordered.dot(ordered)):
-            bad = [name for name, value in zip(order.names, ordered, strict=True) if not math.isfinite(value)]
-            raise InvalidInput(f"has a {label} that is not finite: {', '.join(bad)}")
-        parts.append(ordered)
-    position, velocity, effort = parts
-    assert position is not None
-    assert velocity is not None
+    names = message.name
+    position = order.ordered("position", names, message.position)
+    velocity = order.ordered("velocity", names, message.velocity)
+    effort = order.ordered("effort", names, message.effort) if len(message.effort) else None
     return position, velocity, effort
 
 

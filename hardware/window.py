@@ -145,7 +145,9 @@ class Window:
         times, orientation, angular, linear = self.imu()
         rows = (times >= begin) & (times <= end)
         if rows.any():
-            mean = orientation[rows].mean(0)
+            # q and -q are one orientation, and a driver that tells only one of them leaps where they meet.
+            turned = np.where(orientation[rows] @ orientation[rows][0] < 0.0, -1.0, 1.0)
+            mean = (turned[:, None] * orientation[rows]).mean(0)
             length = float(np.linalg.norm(mean))
             if 0.5 < length < 2.0:
                 found |= {"orientation_xyzw": mean / length}

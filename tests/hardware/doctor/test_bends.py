@@ -152,6 +152,15 @@ def test_a_robot_that_leaps_when_told_to_stay_is_stopped_with_a_reason() -> None
     assert "FL_thigh_joint counts the wrong way" in found.advice
 
 
+def test_a_reading_that_is_no_number_is_not_at_rest() -> None:
+    before = np.array(GO2.home)
+    read = before.copy()
+    read[2] = np.nan
+    found = stirred(GO2, before, read)
+    assert found is not None
+    assert "FL_calf_joint went +nan rad" in found.found
+
+
 def test_two_that_leap_to_each_others_place_are_named_together() -> None:
     before = np.array(GO2.home)
     leapt = before.copy()

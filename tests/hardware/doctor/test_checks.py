@@ -14,6 +14,7 @@ from hardware.faults import Faults
 from hardware.finding import Finding
 from hardware.installation import both_installed
 from hardware.window import Sample, TopicFacts, Window
+from robot_rl import rotation
 from robot_rl.spec_file import load_robot
 
 GO2 = load_robot("go2")
@@ -122,6 +123,40 @@ def test_gravity_downwards_fails_by_its_direction(healthy: Window) -> None:
     finding = only(changed(healthy, "imu", turned))
     assert finding.check == "gravity's direction"
     assert "3.1" in finding.found
+
+
+def with_orientation(window: Window, change: Callable[[np.ndarray], np.ndarray]) -> Window:
+    """The same with other orientations, of which the driver tells the quaternion with w >= 0."""
+
+    def told(sample: Sample) -> Sample:
+        orientation = change(np.array(sample.value.orientation))
+        orientation *= 1.0 if orientation[3] >= 0.0 else -1.0
+        return sample._replace(value=sample.value._replace(orientation=tuple(orientation)))
+
+    return changed(window, "imu", told)
+
+
+def test_an_orientation_is_the_same_where_its_quaternion_changes_sign(healthy: Window) -> None:
+    rng = np.random.default_rng(0)
+    backwards = with_orientation(
+        healthy, lambda q: rotation.multiply(rotation.from_yaw(np.pi + rng.normal(0.0, 1e-3)), q)
+    )
+    signs = np.sign(backwards.imu()[1][:, 2])
+    assert 0.3 < (signs > 0.0).mean() < 0.7
+    assert {finding.verdict for finding in passive_findings(backwards)} == {"ok"}
+
+
+def test_an_orientation_that_does_not_rest_is_told(healthy: Window) -> None:
+    rng = np.random.default_rng(0)
+
+    def anywhere(_: np.ndarray) -> np.ndarray:
+        drawn = rng.normal(size=4)
+        return drawn / np.linalg.norm(drawn)
+
+    finding = only(with_orientation(healthy, anywhere))
+    assert finding.check == "orientation"
+    assert "from reading to reading" in finding.found
+    assert finding.blocks
 
 
 def test_stamps_that_repeat_or_run_back_fail(healthy: Window) -> None:

@@ -7,16 +7,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
 
+from hardware import messages
 from hardware.doctor import Doctor
 from hardware.finding import Finding
+from hardware.session import RosSession
 from robot_rl.spec_file import load_robot
 
 DOCTOR = (sys.executable, "-m", "robot_rl.cli", "doctor")
+ARM = load_robot("planar_arm")
 
 
 def failures(findings: list[Finding]) -> list[str]:
@@ -58,6 +64,73 @@ def test_motors_that_leap_stop_the_examination(patient: Any) -> None:
     found = patient.examine(flip=["FL_thigh_joint"], way="motors")
     assert named(found, "stays when told to", "FL_thigh_joint"), failures(found)
     assert not any(finding.check == "wiring" for finding in found)  # nothing was bent after that
+
+
+class Arm:
+    """A driver of the arm in this process: its joints are where they were told, 50 times a second, until it breaks.
+
+    Attributes:
+        broken: what it sends of its positions, (3,).
+    """
+
+    def __init__(self) -> None:
+        self._session = RosSession("arm")
+        node, self._position = self._session.node, np.array(ARM.home)
+        self.broken: Callable[[np.ndarray], np.ndarray] = lambda position: position
+        self._publisher = node.create_publisher(JointState, ARM.ros.joint_states, 10)
+        node.create_subscription(Float64MultiArray, ARM.ros.command_topic, self._follow, 10)
+        node.create_timer(0.02, self._tell)
+        self._session.start()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _follow(self, command: Float64MultiArray) -> None:
+        self._position = np.array(command.data)
+
+    def _tell(self) -> None:
+        position, nothing = self.broken(self._position), np.zeros(3)
+        self._publisher.publish(messages.write_joints(time.time(), ARM.joint_names, position, nothing, nothing))
+
+
+@pytest.fixture
+def arm(domain: int) -> Iterator[Arm]:
+    made = Arm()
+    yield made
+    made.close()
+
+
+def _lost(position: np.ndarray) -> np.ndarray:
+    return np.array([position[0], np.nan, position[2] + 3.0])  # the second hides where the third goes
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (_lost, "joint_states has a position that is not finite: joint2"),
+        (lambda position: position[:2], "joint_states has 2 numbers of position for 3 joints"),
+    ],
+    ids=["nan", "short"],
+)
+def test_a_reading_that_breaks_while_a_joint_is_bent_ends_the_examination(
+    broken: Callable[[np.ndarray], np.ndarray], said: str, arm: Arm
+) -> None:
+    moved: list[str] = []
+
+    def watch(joint: str) -> None:
+        moved.append(joint)
+        if joint == "joint1":
+            arm.broken = broken
+
+    doctor = Doctor(ARM)
+    try:
+        found = doctor.bend(watch)
+    finally:
+        doctor.close()
+    assert moved == ["stay", "joint1"]
+    assert found[0].blocks
+    assert said in found[0].found
+    assert "encoder" in found[0].advice
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
