@@ -34,8 +34,8 @@ _LARGEST = 2**18
 """Bytes of one message."""
 _START = 60.0
 """s until the process must be ready."""
-_END = 30.0
-"""s in which it must have completed its files."""
+_END = 60.0
+"""s in which it must have completed its files, and be gone."""
 _HEAD = struct.Struct("<qd4I")  # time in ns, stamp in s, length of observation, action, command, goal
 _TICK, _CALL = b"t", b"c"
 
@@ -77,7 +77,8 @@ class RecorderProcess:
         """
         self.fault = ""
         self.lost = 0
-        self._running = self._closed = False
+        self._running = self._closed = self._complete = False
+        self._folder = Path(folder).resolve()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         # A session of its own, so that Ctrl-C in a terminal reaches the program that is recorded and not this one.
@@ -86,7 +87,7 @@ class RecorderProcess:
         theirs.close()
         about = {"namespace": namespace, "task": task, "policy": policy}
         labels = {"observation_labels": list(observation_labels), "goal_labels": list(goal_labels)}
-        wanted = {"folder": str(Path(folder).resolve()), "robot": spec.source or spec.name, "topics": topics}
+        wanted = {"folder": str(self._folder), "robot": spec.source or spec.name, "topics": topics}
         try:
             self._socket.settimeout(_START)
             self._socket.send(json.dumps({**wanted, "about": {**about, **labels}}).encode())
@@ -134,22 +135,21 @@ class RecorderProcess:
             self._call("end_episode", reason=reason, stamp=told, moment=moment or time.time_ns())
 
     def close(self) -> None:
-        """Completes the file in hand and ends the process; may be called any number of times."""
+        """Completes the file in hand and ends the process; may be called any number of times.
+
+        Takes as long as the disk does, a minute at most; what was not complete by then is told by `fault`.
+        """
         if not self._closed:
             self._closed = True
             self.end_episode("the recording was closed")
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_WR)
-                self._socket.settimeout(_END)
-                while answer := self._socket.recv(_LARGEST):
-                    self._take(json.loads(answer))
-            self._end()
+            ended = self._end()
+            if not self._complete:  # what happens to the process after that costs no recording
+                told = f": {self.fault}" if self.fault else ""
+                self.fault = f"the recorder's process {ended}; what it had in hand may be in {self._folder}{told}"
 
     def _call(self, name: str, **values: Any) -> None:
         self._send(_CALL + json.dumps({"call": name, **values}).encode())
-        with suppress(OSError):
-            while answer := self._socket.recv(_LARGEST):
-                self._take(json.loads(answer))
+        self._hear()
 
     def _send(self, message: bytes) -> None:
         try:
@@ -160,17 +160,37 @@ class RecorderProcess:
             self.lost += 1
             self.fault = self.fault or f"the recorder's process is gone: {error.strerror}"
 
+    def _hear(self) -> None:
+        """Takes what the process has told so far."""
+        with suppress(OSError):
+            while answer := self._socket.recv(_LARGEST):
+                self._take(json.loads(answer))
+
     def _take(self, told: Mapping[str, Any]) -> None:
         self.fault = told["fault"] or self.fault
         self.lost += told["lost"]
+        self._complete = told["complete"]
 
-    def _end(self) -> None:
-        self._socket.close()
+    def _end(self) -> str:
+        """Lets the process end, and takes its last words.
+
+        Returns:
+            How it ended, in words for a recording that is not complete.
+        """
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
         try:
-            self._process.wait(_END)
+            code = self._process.wait(_END)
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            ended = f"{how} before its files were complete"
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            ended = f"did not complete its files within {_END:g} s"
+        self._socket.setblocking(False)
+        self._hear()
+        self._socket.close()
+        return ended
 
 
 def _serve(line: socket.socket) -> None:
@@ -213,16 +233,16 @@ def _serve(line: socket.socket) -> None:
                     _tell(line, recorder.fault, recorder.lost - told)
                     told = recorder.lost
         recorder.close()
-        _tell(line, recorder.fault, recorder.lost - told)
+        _tell(line, recorder.fault, recorder.lost - told, complete=True)
     finally:
         if session is not None:
             session.close()
         recorder.close()
 
 
-def _tell(line: socket.socket, fault: str, lost: int) -> None:
+def _tell(line: socket.socket, fault: str, lost: int, complete: bool = False) -> None:
     with suppress(OSError):  # whoever would hear it may have gone
-        line.send(json.dumps({"fault": fault, "lost": lost}).encode())
+        line.send(json.dumps({"fault": fault, "lost": lost, "complete": complete}).encode())
 
 
 def main() -> int:
@@ -235,6 +255,9 @@ def main() -> int:
     except RobotRLError as error:
         _tell(line, str(error), 0)
         return error.exit_code
+    except Exception as error:
+        _tell(line, f"{type(error).__name__}: {error}", 0)
+        raise
     return 0
 
 

@@ -24,6 +24,7 @@ mcap_reader = pytest.importorskip("mcap.reader", reason="mcap is not installed (
 mcap_ros2 = pytest.importorskip("mcap_ros2.decoder", reason="mcap-ros2-support is not installed (extra 'dev')")
 pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
 
+from hardware import recorder_process  # noqa: E402
 from hardware.bag import Bag  # noqa: E402
 from hardware.bag_writer import BagWriter  # noqa: E402
 from hardware.message_types import MessageTypes  # noqa: E402
@@ -240,6 +241,48 @@ def test_a_recorder_process_that_dies_does_not_take_the_program_along(tmp_path: 
     recorder.close()
     assert "the recorder's process is gone" in recorder.fault
     assert recorder.lost >= 3
+
+
+def test_an_episode_that_a_recorder_process_takes_to_its_grave_is_told(tmp_path: Path) -> None:
+    recorder = RecorderProcess(tmp_path / "bag", DCLAW, topics=False)
+    recorder._process.send_signal(signal.SIGSTOP)  # what it is told now, it never reads
+    recorder.begin_episode()
+    recorder.end_episode()
+    recorder._process.kill()
+    recorder.close()
+    assert "the recorder's process was ended by signal 9 before its files were complete" in recorder.fault
+    assert str(tmp_path / "bag") in recorder.fault
+
+
+def test_a_recorder_process_that_does_not_complete_its_files_in_time_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = RecorderProcess(tmp_path / "bag", DCLAW, topics=False)
+    recorder.begin_episode()
+    recorder._process.send_signal(signal.SIGSTOP)  # as a disk would that hangs
+    recorder.end_episode()
+    monkeypatch.setattr(recorder_process, "_END", 0.3)
+    recorder.close()
+    assert "the recorder's process did not complete its files within 0.3 s" in recorder.fault
+
+
+def test_what_ends_a_recorder_process_unforeseen_is_told(tmp_path: Path) -> None:
+    recorder = RecorderProcess(tmp_path / "bag", DCLAW, topics=False)
+    recorder.begin_episode()
+    recorder.policy(np.zeros(2), np.zeros(9), DCLAW.home, np.zeros(1), stamp=1e12)  # no ROS stamp can be that late
+    recorder.end_episode()
+    recorder.close()
+    assert "the recorder's process ended with exit code 1 before its files were complete" in recorder.fault
+    assert "error: 'i' format requires" in recorder.fault
+
+
+def test_a_recording_that_is_complete_has_no_fault(tmp_path: Path) -> None:
+    recorder = RecorderProcess(tmp_path / "bag", DCLAW, topics=False)
+    recorder.begin_episode()
+    recorder.close()
+    recorder.close()
+    assert (recorder.fault, recorder.lost) == ("", 0)
+    assert len(Bag(tmp_path / "bag").episodes()) == 1
 
 
 def test_a_recorder_process_refuses_what_a_recorder_refuses(tmp_path: Path) -> None:
