@@ -72,6 +72,11 @@ class Ascent:
                 slopes.append(self.nodes.scaled(row, factor, f"{name}_{stack}_gradient"))
         q = node("Concat", values, f"{name}_skill_q", axis=1)  # (B, N)
         found = self._combined(name, q, slopes)
+        if composed.joint is not None:
+            q, g = self._stack(f"{name}_together", "joint", composed.joint.critics, action, gradient)  # nats
+            learnt = self.nodes.scaled(g or q, composed.alpha, f"{name}_learnt")
+            change = node("Mul", ["say", node("Sub", [learnt, found], f"{name}_change")], f"{name}_say_change")
+            return node("Add", [found, change], f"{name}_together")
         if composed.correction is None:
             return found
         stack = "correction"

@@ -9,6 +9,7 @@ from policies.composed_export import export_composed
 from policies.composed_q import ComposedQ
 from policies.composed_runtime import ComposedPolicy
 from policies.correction import Correction
+from policies.joint import Joint
 from policies.refinement import STEP, refine, step_sizes
 
 STEPS = 4
@@ -76,11 +77,19 @@ def variant(name, walk, new_skill, new_energy_skill):
         return ComposedQ([new_energy_skill(walk, seed, temperature=2.0) for seed in range(2)], "or")
     if name == "gpi":
         return ComposedQ([new_skill(walk, seed) for seed in range(3)], "gpi")
+    if name == "learnt together":
+        pair = [new_skill(walk, seed) for seed in range(2)]
+        joint, generator = Joint(pair[0], 2).requires_grad_(False), torch.Generator().manual_seed(5)
+        for parameter in joint.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+        return ComposedQ(pair, joint=joint)
     two = [new_skill(walk, 0), new_skill(walk, 1, hidden_sizes=(16, 12, 8), layer_norm_critic=True)]
     return ComposedQ(two, correction=Correction.new(walk.layout.size, 2, 12, (16, 8), 0))
 
 
-@pytest.mark.parametrize("name", ["corrected, with normalised layers", "gpi", "or of soft Q-learning"])
+@pytest.mark.parametrize(
+    "name", ["corrected, with normalised layers", "learnt together", "gpi", "or of soft Q-learning"]
+)
 def test_the_graph_takes_the_steps_that_torch_takes(name, walk, new_skill, new_energy_skill, tmp_path):
     composed = variant(name, walk, new_skill, new_energy_skill)
     torch_policy = of(composed)
