@@ -56,8 +56,8 @@ class Knobs:
         if knob == "weights":
             self._composed_runner(knob).arrive()
 
-    def follow(self, policy: AnyPolicy, path: str) -> PolicyRunner:
-        """The runner of another policy, with the knobs where they are.
+    def check(self, policy: AnyPolicy, path: str) -> None:
+        """Refuses a policy that cannot take over.
 
         Args:
             policy: what shall take over.
@@ -69,6 +69,10 @@ class Knobs:
         theirs = _skills(policy)
         if theirs != self.skills:
             raise PolicyError(f"{path}: its skills are {_named(theirs)}, the one that runs has {_named(self.skills)}")
+
+    def follow(self, policy: AnyPolicy, path: str) -> PolicyRunner:
+        """The runner of another policy, with the knobs where they are. Takes and raises what `check` does."""
+        self.check(policy, path)
         before = self._runner
         rate = before.rate if isinstance(before, ComposedRunner) else 1.0
         self._runner = new_runner(policy, rate)

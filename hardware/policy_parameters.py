@@ -18,7 +18,7 @@ from hardware.knobs import KNOBS, Knobs
 from hardware.policy_loop import LoopSettings, PolicyLoop
 from policies.composed_runtime import WEIGHT_RATE, AnyPolicy, load_policy
 from policies.seeing_runtime import SeeingPolicy
-from robot_rl.errors import ConfigurationError, PolicyError, RobotRLError
+from robot_rl.errors import ConfigurationError, InvalidInput, PolicyError, RobotRLError
 from robot_rl.spec import RobotSpec
 from robot_rl.spec_file import load_robot
 
@@ -129,43 +129,63 @@ class PolicyParameters:
     # -- what is set --------------------------------------------------------------------------------------------------
 
     def _take(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Takes all of them or none: whatever may be refused is refused before anything changes."""
+        goals, loop, knobs = self.goals, self.loop, self.knobs
+        if goals is None or loop is None or knobs is None:
+            return SetParametersResult(successful=True)  # before configure: everything is read there
+        given = {parameter.name: parameter.value for parameter in parameters}
         try:
-            for parameter in parameters:
-                self._take_one(parameter)
+            policy = self._checked(given, goals, loop, knobs)
         except RobotRLError as error:
             return SetParametersResult(successful=False, reason=" ".join(str(error).split()))
-        for parameter in parameters:
-            if parameter.name.startswith(_GOAL) and self.goals is not None:
-                self.goals.set(parameter.name.removeprefix(_GOAL), parameter.value)
-            if parameter.name in KNOBS and self.knobs is not None:
-                self.knobs.set(parameter.name, parameter.value)
+        if policy is not None:
+            runner = knobs.follow(policy, given["policy"])
+            goals.retrain(policy.contract.task.goal_ranges)
+            loop.swap(runner)
+            self._node.get_logger().info(f"policy {policy.contract.name} from {given['policy']} takes over")
+        for name, value in given.items():
+            if name.startswith(_GOAL):
+                goals.set(name.removeprefix(_GOAL), value)
+            elif name in KNOBS:
+                knobs.set(name, value)
         return SetParametersResult(successful=True)
 
-    def _take_one(self, parameter: Parameter) -> None:
-        if self.goals is None or self.loop is None:
-            return  # before configure: everything is read there
-        if parameter.name.startswith(_GOAL):
-            self.goals.checked(parameter.name.removeprefix(_GOAL), parameter.value)
-        elif parameter.name in KNOBS and self.knobs is not None:
-            self.knobs.checked(parameter.name, parameter.value)
-        elif parameter.name == "policy":
-            self._take_policy(parameter.value, self.goals, self.loop)
-        else:
-            raise ConfigurationError(f"parameter {parameter.name!r} is read at configure; clean the node up first")
+    def _checked(self, given: Mapping[str, Any], goals: Goals, loop: PolicyLoop, knobs: Knobs) -> AnyPolicy | None:
+        """The policy that shall take over, if one shall; raises where one of the values, or the policy, does not fit.
 
-    def _take_policy(self, path: str, goals: Goals, loop: PolicyLoop) -> None:
-        """Here, in the thread of parameters, so that a bad file is refused while the old policy goes on."""
-        policy = _load(path, loop.robot.spec)
+        Loaded here, in the thread of parameters, so that a bad file is refused while the old policy goes on.
+        """
+        for name in given:
+            if not name.startswith(_GOAL) and name not in (*KNOBS, "policy"):
+                raise ConfigurationError(f"parameter {name!r} is read at configure; clean the node up first")
+        policy, allowed = None, goals
+        if "policy" in given:
+            path = given["policy"]
+            policy = _load(path, loop.robot.spec)
+            knobs.check(policy, path)
+            allowed = self._allowed(policy, path, goals, given)
+        for name, value in given.items():
+            if name.startswith(_GOAL):
+                allowed.checked(name.removeprefix(_GOAL), value)
+            elif name in KNOBS:
+                knobs.checked(name, value)
+        return policy
+
+    def _allowed(self, policy: AnyPolicy, path: str, goals: Goals, given: Mapping[str, Any]) -> Goals:
+        """What goals another policy may have; refuses one that never saw the goal it would take over."""
         labels = policy.contract.task.goal_labels
         if labels != goals.labels:
             raise PolicyError(
                 f"{path}: its goal is ({', '.join(labels)}), the one that runs has ({', '.join(goals.labels)})"
             )
-        assert self.knobs is not None
-        runner = self.knobs.follow(policy, path)
-        goals.retrain(policy.contract.task.goal_ranges)
-        loop.swap(runner)
-        self._node.get_logger().info(f"policy {policy.contract.name} from {path} takes over")
+        allowed = Goals(labels, policy.contract.task.goal_ranges, 0.0)
+        for name in goals.names:
+            if f"{_GOAL}{name}" not in given:
+                try:
+                    allowed.checked(name, self.value(f"{_GOAL}{name}"))
+                except InvalidInput as error:
+                    raise PolicyError(f"{path}: the goal in force does not fit: {error}; set both together") from error
+        return allowed
 
 
 def _load(path: str, spec: RobotSpec) -> AnyPolicy:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 
 from hardware.deployment import Deployment
-from policies.contract import read_contract
+from policies.contract import read_contract, seal, unseal
 from robot_rl.commands.evaluate import policy_task
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import InvalidInput, PolicyError, RobotFault
@@ -307,6 +310,42 @@ def test_another_policy_takes_over_and_a_bad_one_is_refused(
         until(lambda: loop._runner is not runner and loop.ticks > ticks + 50, "the other one does not take over")
         assert loop.running
         assert loop.robot.timing.ticks >= loop.ticks
+
+
+def test_parameters_set_together_count_together_or_not_at_all(
+    lock_step_network: Any, until: Callable[..., None], tmp_path: Path
+) -> None:
+    operator = lock_step_network.operator
+    model, contract = unseal(Path(POLICY).read_bytes())
+    ranges = {**contract.task.goal_ranges, "forward m/s": (0.4, 0.5)}
+    slower = tmp_path / "slower.onnx"
+    slower.write_bytes(seal(model, replace(contract, task=replace(contract.task, goal_ranges=ranges))))
+
+    def together(**values: Any) -> Any:
+        given = [Parameter(name.replace("__", "."), value=value).to_parameter_msg() for name, value in values.items()]
+        request = SetParametersAtomically.Request(parameters=given)
+        return operator.call(SetParametersAtomically, "policy/set_parameters_atomically", request).result
+
+    with walking(lock_step_network, until) as node:
+        loop = node.node.loop
+        runner = loop.runner
+        for values, why in (
+            ({"policy": str(slower), "goal__forward": 9.0}, "9 is outside of what the policy saw: 0.4 to 0.5"),
+            ({"policy": str(slower), "goal__forward": 0.5, "record": "bag"}, "'record' is read at configure"),
+            ({"goal__forward": 0.6, "policy": str(slower)}, "0.6 is outside of what the policy saw: 0.4 to 0.5"),
+            ({"policy": str(slower)}, f"{slower}: the goal in force does not fit: goal forward m/s: 0.6 is outside"),
+        ):
+            refused = together(**values)
+            assert not refused.successful
+            assert why in refused.reason
+            ticks = loop.ticks
+            until(lambda ticks=ticks: loop.ticks > ticks + 2, "the policy does not go on")
+            assert loop.runner is runner
+            assert node.node.get_parameter("policy").value == POLICY
+        assert operator.set("policy", goal__forward=0.6).successful  # still the ranges of the one that runs
+        assert together(goal__forward=0.5, policy=str(slower)).successful
+        until(lambda: loop.runner is not runner, "the other one does not take over")
+        assert loop.goals.now(0.0).values[0] == 0.5
 
 
 def test_goal_may_be_changed_to_what_training_saw(lock_step_network: Any, until: Callable[..., None]) -> None:
