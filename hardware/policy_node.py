@@ -286,8 +286,9 @@ def main() -> int:
         signal.signal(number, lambda *_: wanted.set())
     from hardware.deployment import Deployment
 
-    deployment = Deployment({})
+    deployment: Deployment | None = None
     try:
+        deployment = Deployment({})
         if deployment.node.get_parameter("autostart").value:
             for name in ("configure", "activate"):
                 call = deployment.transition(name)
@@ -303,7 +304,8 @@ def main() -> int:
         print(f"policy node: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     finally:
-        deployment.close()
+        if deployment is not None:
+            deployment.close()
     return 0
 
 

@@ -433,6 +433,13 @@ def test_lifecycle_is_driven_over_services_and_survives_wrong_wishes(
     assert "a callback failed" in program.output
 
 
+def test_a_parameter_of_the_wrong_type_at_the_start_is_an_error_of_one_line(start: Callable[..., Any]) -> None:
+    program = start("-m", "hardware.policy_node", "--ros-args", "-p", "settle_time:=1")
+    assert program.wait() == 2, program.output
+    assert "policy node: Trying to set parameter 'settle_time' to '1' of type 'INTEGER'" in program.output
+    assert "Traceback" not in program.output
+
+
 def _transition(number: int) -> ChangeState.Request:
     request = ChangeState.Request()
     request.transition.id = number
