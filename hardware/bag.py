@@ -85,7 +85,7 @@ class Bag:
         if not self.files and not self.unfinished:
             raise ConfigurationError(f"there is no bag at {path}: expected an MCAP file, or a folder with some")
         self._spans: dict[Path, tuple[int, int]] = {}
-        self.types = MessageTypes()
+        self.types = MessageTypes(source=str(self.path))
         self._policy = PolicyMessages(self.types)
 
     def records(
@@ -151,7 +151,11 @@ class Bag:
         return [_summary(topic, kinds[topic], times[topic]) for topic in sorted(kinds)]
 
     def markers(self) -> list[tuple[Path, int, Mapping[str, Any]]]:
-        """File, time in ns, and content of every marker of an episode or a part."""
+        """File, time in ns, and content of every marker of an episode or a part.
+
+        Raises:
+            StorageError: a file is damaged, or a marker in it.
+        """
         topics = [topic for topic in self.kinds() if topic.endswith("/" + policy_topics.EPISODE)]
         return [
             (path, record.time, self._policy.read_episode(record.content))
@@ -198,7 +202,7 @@ def _reading(path: Path) -> Iterator[Reader]:
         raise StorageError(f"{path} is damaged: {error}") from error
     try:
         yield reader
-    except ReaderError as error:
+    except Exception as error:  # likewise; nobody else's code runs in here
         raise StorageError(f"{path} is damaged: {error}") from error
     finally:
         reader.close()

@@ -11,7 +11,7 @@ from typing import Any
 from rosbags.interfaces import Nodetype
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
-from robot_rl.errors import ConfigurationError
+from robot_rl.errors import ConfigurationError, StorageError
 
 
 class MessageTypes:
@@ -20,8 +20,13 @@ class MessageTypes:
     A bag carries the definition of every type in it, so that its readers need no package of ours.
     """
 
-    def __init__(self) -> None:
-        """Loads the standard types; takes most of a second."""
+    def __init__(self, source: str = "") -> None:
+        """Loads the standard types; takes most of a second.
+
+        Args:
+            source: where messages are read from, for what is said of a damaged one.
+        """
+        self._source = source
         self._store = get_typestore(Stores.ROS2_JAZZY)
         self._texts: dict[str, tuple[str, str]] = {}
 
@@ -49,8 +54,20 @@ class MessageTypes:
         return bytes(self._store.serialize_cdr(message, kind))
 
     def from_bytes(self, content: bytes, kind: str) -> Any:
-        """A message from the wire; its fields are named as in ROS, arrays are NumPy's."""
-        return self._store.deserialize_cdr(content, kind)
+        """A message from the wire; its fields are named as in ROS, arrays are NumPy's.
+
+        Raises:
+            StorageError: the bytes are no such message.
+        """
+        try:
+            return self._store.deserialize_cdr(content, kind)
+        except Exception as error:  # what damaged bytes bring about is of any type
+            raise self.damaged(kind, error) from error
+
+    def damaged(self, kind: str, why: object) -> StorageError:
+        """The error of a message that cannot be read."""
+        place = f"{self._source}: " if self._source else ""
+        return StorageError(f"{place}a message of type {kind} is damaged: {why}")
 
     def _learn(self, kind: str) -> None:
         if kind in self._store.types:

@@ -57,7 +57,7 @@ class PolicyMessages:
         nothing = np.zeros(0)
         for kind, content in self.of_tick(PolicyTick(nothing, nothing, nothing, nothing, 0.0), ()).values():
             types.from_bytes(content, kind)
-        self.read_episode(self.of_episode({})[1])
+        self.read_episode(self.of_episode({"event": "end"})[1])
 
     def of_tick(self, tick: PolicyTick, joints: Sequence[str]) -> dict[str, tuple[str, bytes]]:
         """Type and bytes of each message of a control tick, by relative topic."""
@@ -71,17 +71,34 @@ class PolicyMessages:
         return TEXT, self._types.to_bytes(self._types.make(TEXT, data=json.dumps(about)), TEXT)
 
     def read_array(self, content: bytes) -> tuple[Array, float]:
-        """The values and the stamp, s, NaN where unknown."""
+        """The values and the stamp, s, NaN where unknown.
+
+        Raises:
+            StorageError: the message is damaged; so do the two below.
+        """
         message = self._types.from_bytes(content, ARRAY)
-        return np.array(message.data), float(message.layout.dim[0].label)
+        try:
+            return np.array(message.data), float(message.layout.dim[0].label)
+        except (IndexError, ValueError) as error:
+            raise self._types.damaged(ARRAY, f"the label of its dimension is no stamp: {error}") from error
 
     def read_command(self, content: bytes) -> Array:
         """The joints' positions, (n,)."""
         return np.array(self._types.from_bytes(content, JOINTS).position)
 
     def read_episode(self, content: bytes) -> dict[str, Any]:
-        """A marker."""
-        return json.loads(self._types.from_bytes(content, TEXT).data)
+        """A marker: an `event`, and what it tells."""
+        text = self._types.from_bytes(content, TEXT).data
+        try:
+            about = json.loads(text)
+        except ValueError as error:
+            raise self._types.damaged(TEXT, f"a marker of an episode is no JSON: {error}") from error
+        if not isinstance(about, dict) or "event" not in about:
+            raise self._types.damaged(TEXT, f"a marker of an episode is no object with an 'event': {text[:80]}")
+        lacking = [key for key in ("number", "robot", "robot_digest") if key not in about]
+        if about["event"] == "begin" and lacking:
+            raise self._types.damaged(TEXT, f"the marker of a beginning lacks {', '.join(map(repr, lacking))}")
+        return about
 
     def _array(self, values: Array, stamp: float) -> bytes:
         make, size = self._types.make, len(values)
