@@ -11,13 +11,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.json_values import NULL, build
 from policies.onnx_bytes import split_metadata, with_metadata
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.observation import ObservationLayout
@@ -116,7 +117,7 @@ class NormalizerPart:
 
     offset: Row
     scale: Row
-    clip: float
+    clip: float = field(metadata={NULL: math.inf})
     """Infinity for none; null in JSON."""
 
 
@@ -275,21 +276,15 @@ class Contract:
     def to_dict(self) -> dict[str, Any]:
         """JSON values; floats keep full precision."""
         values = {"format": self.format, **{f.name: getattr(self, f.name) for f in fields(self)}}
-        values |= {name: asdict(value) for name, value in values.items() if name in _PARTS}
+        parts: dict[str, Any] = {name: value for name, value in values.items() if is_dataclass(value)}
+        values |= {name: asdict(part) for name, part in parts.items()}
         values["observation"] = {**self.observation.to_dict(), "labels": list(self.observation.labels)}
-        if math.isinf(self.normalizer.clip):
-            values["normalizer"]["clip"] = None
-        if self.camera is None:
-            del values["camera"]
-        else:
-            values["camera"] = asdict(self.camera)
-        if self.composition is None:
-            del values["composition"]
-        else:
-            values["composition"] = asdict(self.composition)
-            for skill in values["composition"]["skills"]:
-                if math.isinf(skill["normalizer"]["clip"]):
-                    skill["normalizer"]["clip"] = None
+        for name in ("composition", "camera"):
+            if values[name] is None:
+                del values[name]
+        for part in (values, *values.get("composition", {}).get("skills", ())):
+            if math.isinf(part["normalizer"]["clip"]):
+                part["normalizer"]["clip"] = None
         return values
 
     def to_json(self) -> str:
@@ -312,19 +307,13 @@ class Contract:
                 f"{COMPOSED_FORMAT} for composed policies, {SEEING_FORMAT} for those that look at a camera"
             )
         try:
-            parts = {name: _build(kind, values[name], name) for name, kind in _PARTS.items()}
-            observation = ObservationLayout.from_dict(values["observation"])
-            others = {*parts, "observation", "composition", "camera"}
-            plain = {f.name: values[f.name] for f in fields(cls) if f.name not in others}
-            if "composition" in values:
-                plain["composition"] = _build(CompositionPart, values["composition"], "composition")
-            if "camera" in values:
-                plain["camera"] = _build(CameraPart, values["camera"], "camera")
+            for one in ("graph_sha256", "units"):  # the defaults of these are for a contract that is being made
+                values[one]
+            contract: Contract = build(cls, values)
         except KeyError as error:
             raise PolicyError(f"the contract lacks {error.args[0]!r}") from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except TypeError as error:
             raise PolicyError(f"the contract is malformed: {error}") from error
-        contract = cls(observation=observation, **parts, **plain)
         _check_sizes(contract, values["observation"].get("labels"))
         return contract
 
@@ -400,44 +389,13 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-_PARTS: Mapping[str, Any] = {
-    "robot": RobotPart,
-    "action": ActionPart,
-    "task": TaskPart,
-    "normalizer": NormalizerPart,
-    "network": Network,
-    "golden": Golden,
-}
-
-
-def _build(kind: Any, values: Mapping[str, Any], where: str) -> Any:
-    for one in fields(kind):
-        if one.name not in values and one.default is MISSING:
-            raise KeyError(f"{where}.{one.name}")
-    given = {one.name: _tuples(values[one.name]) for one in fields(kind) if one.name in values}
-    if kind is RobotPart:
-        given["joints"] = tuple(_build(Joint, joint, "robot.joints") for joint in values["joints"])
-    if kind is NormalizerPart and given["clip"] is None:
-        given["clip"] = math.inf
-    if kind is CompositionPart:
-        given["skills"] = tuple(_build(SkillPart, skill, "composition.skills") for skill in values["skills"])
-        given["golden"] = _build(ComposedGolden, values["golden"], "composition.golden")
-    if kind is SkillPart:
-        given["task"] = _build(TaskPart, values["task"], f"{where}.task")
-        given["normalizer"] = _build(NormalizerPart, values["normalizer"], f"{where}.normalizer")
-    return kind(**given)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-def _check_sizes(contract: Contract, labels: Sequence[str] | None) -> None:
+def _check_sizes(contract: Contract, labels: Any) -> None:
+    _check_layout(contract.observation)
     size, joints, actions = contract.observation.size, len(contract.robot.joints), len(contract.action.coordinates)
     golden, composition = contract.golden, contract.composition
     rows = len(golden.observation)
     noise = actions if composition is None else composition.draws * (actions + 1)
-    if labels is not None and tuple(labels) != contract.observation.labels:
+    if labels is not None and labels != list(contract.observation.labels):
         raise PolicyError("the contract contradicts itself: its labels are not those of its observation layout")
     if contract.action.stepping and CLOCK not in contract.observation.labels:
         raise PolicyError(f"the contract contradicts itself: it steps by {CLOCK}, which it does not observe")
@@ -454,6 +412,7 @@ def _check_sizes(contract: Contract, labels: Sequence[str] | None) -> None:
         "golden.sampled_action": (golden.sampled_action, rows, actions),
         "golden.sampled_command": (golden.sampled_command, rows, joints),
     }
+    widths |= {f"task.goal_ranges of {label}": ([row], 1, 2) for label, row in contract.task.goal_ranges.items()}
     if composition is not None:
         skills, more = len(composition.skills), composition.golden
         widths["composition.weights"] = ([composition.weights], 1, skills)
@@ -470,3 +429,20 @@ def _check_sizes(contract: Contract, labels: Sequence[str] | None) -> None:
         raise PolicyError(f"the contract contradicts itself: its camera has not {rows} golden pictures")
     if rows == 0:
         raise PolicyError("the contract has no golden vectors, so the policy cannot be checked")
+    lacking = [f"units.{name}" for name in UNITS if name not in contract.units]
+    if lacking:
+        raise PolicyError(f"the contract lacks {', '.join(map(repr, lacking))}")
+
+
+def _check_layout(layout: ObservationLayout) -> None:
+    start = 0
+    for entry in layout.entries:
+        sizes = {entry.size, len(entry.labels), len(entry.offset), len(entry.scale)}
+        if entry.start != start or sizes != {entry.size}:
+            raise PolicyError(
+                f"the contract contradicts itself: observation.entries: {entry.name!r} of age {entry.age} begins at "
+                f"{entry.start}, expected {start}, or its labels, offset and scale are not {entry.size} each"
+            )
+        start += entry.size
+    if not start:
+        raise PolicyError("the contract contradicts itself: observation.entries is empty")

@@ -105,7 +105,10 @@ class PolicyFile(ABC):
             check_robot(contract, robot)
         if layout is not None:
             check_layout(contract.observation, layout)
-        return cls(model, contract)
+        try:
+            return cls(model, contract)
+        except InvalidInput as error:  # what it was given is the contract's own: weights, golden vectors
+            raise PolicyError(f"the contract is malformed: {error}") from error
 
 
 class OnnxPolicy(PolicyFile):

@@ -231,19 +231,6 @@ class ObservationLayout:
             "entries": [asdict(entry) for entry in self.entries],
         }
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ObservationLayout:
-        """The inverse of `to_dict`."""
-
-        def entry(stored: Mapping[str, Any]) -> Entry:
-            fields: dict[str, Any] = dict(stored)
-            for name in ("labels", "offset", "scale"):
-                fields[name] = tuple(fields[name])
-            return Entry(**fields)
-
-        entries = tuple(entry(stored) for stored in values["entries"])
-        return cls(tuple(values["current"]), tuple(values["history"]), int(values["length"]), entries)
-
 
 def build_layout(
     spec: RobotSpec,

@@ -94,7 +94,7 @@ def test_another_format_is_refused_with_both_numbers(contract):
         (lambda v: v.pop("robot"), "lacks 'robot'"),
         (lambda v: v["robot"].pop("joints"), "lacks 'robot.joints'"),
         (lambda v: v["robot"]["joints"][3].pop("kp"), "lacks 'robot.joints.kp'"),
-        (lambda v: v["observation"].pop("entries"), "lacks 'entries'"),
+        (lambda v: v["observation"].pop("entries"), "lacks 'observation.entries'"),
         (lambda v: v["observation"]["labels"].reverse(), "labels"),
         (lambda v: v["action"]["scale"].pop(), "action.scale is not 1 x 12"),
         (lambda v: v["normalizer"]["offset"].append(0.0), "normalizer.offset is not 1 x 87"),
