@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError
+from robot_rl.npz import read_npz
 from robot_rl.spec import RobotSpec
 
 Array = NDArray[np.floating]
@@ -46,21 +47,23 @@ def read_joint_log(path: str | Path, spec: RobotSpec) -> JointLog:
     """Reads an NPZ file with the arrays `interval`, `command`, `position`, `velocity`, `effort`.
 
     Raises:
-        ConfigurationError: no such file, an array missing, or of another robot's size.
+        ConfigurationError: no such file, a damaged one, an array missing, or of another robot's size.
     """
+    content = read_npz(path, "joint log")
+    missing = [field.name for field in fields(JointLog) if field.name not in content]
+    if missing:
+        raise ConfigurationError(f"cannot read joint log {path}: it lacks {', '.join(missing)}")
     try:
-        with np.load(path, allow_pickle=False) as content:
-            missing = [field.name for field in fields(JointLog) if field.name not in content]
-            if missing:
-                raise KeyError(f"it lacks {', '.join(missing)}")
-            interval = float(content["interval"])
-            command, position, velocity, effort = (
-                np.array(content[field.name], dtype=np.float64) for field in fields(JointLog)[1:]
-            )
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"cannot read joint log {path}: {' '.join(map(str, error.args))}") from error
-    if command.shape[-1] != spec.joints:
+        interval = float(content["interval"])
+        command, position, velocity, effort = (content[field.name].astype(np.float64) for field in fields(JointLog)[1:])
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"cannot read joint log {path}: {error}") from error
+    if command.ndim != 2:
         raise ConfigurationError(
-            f"joint log {path} has {command.shape[-1]} joints, robot {spec.name!r} has {spec.joints}"
+            f"joint log {path}: command has shape {command.shape}; expected (T, {spec.joints}), a row for each sample"
+        )
+    if command.shape[1] != spec.joints:
+        raise ConfigurationError(
+            f"joint log {path} has {command.shape[1]} joints, robot {spec.name!r} has {spec.joints}"
         )
     return JointLog(interval, command, position, velocity, effort)

@@ -19,12 +19,12 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.npz import read_npz
 from robot_rl.spec import RobotSpec
 
 Array = NDArray[np.floating]
@@ -193,12 +193,7 @@ def read_motion_log(path: str | Path, spec: RobotSpec, base: str | None = None) 
             not finite.
     """
     where = str(path)
-    try:
-        # A damaged archive is left open by NumPy, so it never gets the file itself.
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as content:
-            arrays = {name: np.array(content[name]) for name in content.files}
-    except (OSError, ValueError, EOFError, AttributeError, BadZipFile) as error:
-        raise ConfigurationError(f"cannot read motion log {where}: {' '.join(map(str, error.args))}") from error
+    arrays = read_npz(path, "motion log")
     for name in ("position", "velocity", "command"):
         if name not in arrays:
             raise ConfigurationError(

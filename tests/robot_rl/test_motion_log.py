@@ -1,5 +1,6 @@
 """What a motion log accepts, and what it says of what it does not."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,33 @@ def test_times_of_two_clocks_are_refused(log):
 def test_what_is_missing_or_of_another_size_is_named(log, spec, tmp_path, changes, message):
     with pytest.raises(ConfigurationError, match=message):
         read_motion_log(saved(log, tmp_path / "log.npz", **changes), spec)
+
+
+@pytest.mark.parametrize(("read", "what"), [(read_motion_log, "motion log"), (read_joint_log, "joint log")])
+def test_a_file_that_is_no_archive_or_a_damaged_one_is_refused(read, what, log, spec, tmp_path):
+    path, whole, rng = saved(log, tmp_path / "log.npz"), log.to_npz(), np.random.default_rng(0)
+    array = io.BytesIO()
+    np.save(array, np.zeros((4, 12)))
+    for content in (b"", b"no archive", whole[:500], array.getvalue()):
+        path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=f"cannot read {what} {path}: ."):
+            read(path, spec)
+    refused = 0
+    for place in rng.integers(0, len(whole), 150):
+        content = bytearray(whole)
+        content[place] ^= 0xFF
+        path.write_bytes(content)
+        try:
+            read(path, spec)
+        except ConfigurationError:
+            refused += 1
+    assert refused > 50
+
+
+def test_a_joint_log_of_another_shape_is_refused(log, spec, tmp_path):
+    for shape in ((), (40,)):
+        with pytest.raises(ConfigurationError, match=r"command has shape \((40,)?\); expected \(T, 12\)"):
+            read_joint_log(saved(log, tmp_path / "log.npz", command=np.zeros(shape)), spec)
 
 
 def test_what_is_no_log_is_refused(spec, tmp_path, log):
