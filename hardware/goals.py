@@ -59,7 +59,7 @@ class Goals:
         self._twist_time = 0.0
 
     def retrain(self, ranges: Mapping[str, Sequence[float]]) -> None:
-        """Takes over what another policy saw in training; the goal stays as it is."""
+        """Takes over what another policy saw in training; the goal stays, a velocity command is judged by it anew."""
         self.ranges = {label: (float(low), float(high)) for label, (low, high) in ranges.items()}
         self._zero_is_new = self.walks and any(not self._seen(label, 0.0) for label in VELOCITIES)
 
@@ -87,11 +87,7 @@ class Goals:
             self._twist = None
 
     def command_velocity(self, forward: float, left: float, turn: float, now: float) -> bool:
-        """Takes a velocity command; what lies outside of the ranges is brought to their edge, if that is what it means.
-
-        No edge is taken of the other direction, nor one more than twice as fast: of a policy that only walks forward,
-        neither a wish to go back, nor to turn on the spot, nor the drift of a joystick makes it walk. Then all
-        velocities are zero.
+        """Takes a velocity command; what lies outside of the ranges is brought to their edge, see `_meant`.
 
         Args:
             forward: m/s.
@@ -108,13 +104,21 @@ class Goals:
         given = np.array([forward, left, turn])
         if not np.isfinite(given).all():
             raise InvalidInput(f"velocity command is not finite: {forward}, {left}, {turn}")
+        with self._lock:
+            self._twist, self._twist_time = given, now
+        return bool((self._meant(given) == given).all())
+
+    def _meant(self, given: Array) -> Array:
+        """The velocities, (3,), that a command stands for: itself, or the edge of what training saw, or zero.
+
+        No edge is taken of the other direction, nor one more than twice as fast: of a policy that only walks forward,
+        neither a wish to go back, nor to turn on the spot, nor the drift of a joystick makes it walk. Then all
+        velocities are zero.
+        """
         low, high = np.array([self.ranges.get(label, (-np.inf, np.inf)) for label in VELOCITIES]).T
         kept = np.clip(given, low, high)
-        if ((kept * given < 0.0) | (np.abs(given) < 0.5 * np.abs(kept))).any():
-            kept = np.zeros(3)
-        with self._lock:
-            self._twist, self._twist_time = kept, now
-        return bool((kept == given).all())
+        turned_round = (kept * given < 0.0) | (np.abs(given) < 0.5 * np.abs(kept))
+        return np.zeros(3) if turned_round.any() else kept
 
     def now(self, now: float) -> Goal:
         """The goal at a time, s."""
@@ -125,7 +129,7 @@ class Goals:
             return Goal(values, False)
         indices = [self.labels.index(label) for label in VELOCITIES]
         if twist is not None:
-            values[indices] = twist if age <= self._timeout else 0.0
+            values[indices] = self._meant(twist) if age <= self._timeout else 0.0
         return Goal(values, self._zero_is_new and not values[indices].any())
 
     def _seen(self, label: str, value: float) -> bool:
