@@ -81,6 +81,9 @@ def active_findings(window: Window, bends: Sequence[Bend]) -> list[Finding]:
     if rest is None or len(bends) < spec.joints:
         return [Finding("bends", "not all joints were bent", "every joint", "unknown")]
     answered = answers(window, bends)
+    if answered is None:
+        advice = "the robot's topics break off now and then: a cable, the network, a busy computer?"
+        return [Finding("bends", "no joint states before or at the height of a bend", "some", "unknown", advice)]
     found = [*_wiring(window, answered, rest)]
     mixed = {joint for finding in found if finding.verdict == "fail" for joint in finding.found.split()}
     found += [*_amounts(spec, bends, answered, mixed)]
@@ -88,8 +91,8 @@ def active_findings(window: Window, bends: Sequence[Bend]) -> list[Finding]:
     return found
 
 
-def answers(window: Window, bends: Sequence[Bend]) -> Answers:
-    """What each bend changed."""
+def answers(window: Window, bends: Sequence[Bend]) -> Answers | None:
+    """What each bend changed; None where the joints were not heard before or at the height of one."""
     rows = []
     for bend in bends:
         before = window.mean_state(bend.began - AVERAGED, bend.began)
@@ -103,7 +106,8 @@ def answers(window: Window, bends: Sequence[Bend]) -> Answers:
         return np.array([b - a for a, b in parts])
 
     position = change("joint_position")
-    assert position is not None
+    if position is None:
+        return None
     oriented = all(a is not None and a.orientation_xyzw is not None for row in rows for a in row)
     return Answers(
         amplitude=np.array([bend.amplitude for bend in bends]),

@@ -115,6 +115,15 @@ def test_velocities_in_degrees_are_found(healthy: tuple[Window, Any]) -> None:
     assert "degrees" in found.advice
 
 
+def test_joint_states_that_break_off_at_a_bend_are_told(healthy: tuple[Window, Any]) -> None:
+    window, bends = healthy
+    times, height = window.time("joint_states"), bends[5].ended_height
+    heard = [s for s, t in zip(window.samples["joint_states"], times, strict=True) if not height - 0.25 <= t <= height]
+    spoiled = replace(window, samples={**window.samples, "joint_states": heard}, _cache={})
+    (found,) = active_findings(spoiled, bends)
+    assert (found.verdict, "break off" in found.advice) == ("unknown", True)
+
+
 def test_a_dead_joint_is_found(healthy: tuple[Window, Any]) -> None:
     window, bends = healthy
     dead = GO2.joint_names.index("RR_calf_joint")
