@@ -13,6 +13,7 @@ from robot_rl.algorithms.compiled import Update, compile_update
 from robot_rl.algorithms.learner import Batch
 from robot_rl.algorithms.network_learner import NetworkLearner, own_tensor
 from robot_rl.training.normalizer import Normalizer
+from robot_rl.training.state import State
 
 
 class Tensors(NamedTuple):
@@ -99,6 +100,14 @@ class ReplayLearner(NetworkLearner):
 
     def _named_tensors(self) -> dict[str, Tensor]:
         return {"updates": self._updates, **super()._named_tensors()}
+
+    def load_state(self, state: State) -> None:
+        """See `Learner.load_state`."""
+        own = state.part(self.name).tensors
+        # Before this count was kept, that of Adam stood for it.
+        if "updates" not in own and "adam/critics/step" in own:
+            state.tensors[f"{self.name}/updates"] = own["adam/critics/step"].to(torch.int64)
+        super().load_state(state)
 
     def _blank(self, batch_size: int) -> Batch:
         rows, actions = (batch_size, self.observation_size), (batch_size, self.action_size)

@@ -473,9 +473,16 @@ def _place(values: Mapping[str, Any], where: str, robots: int) -> dict[str, Any]
     return {"on": on, "ros": ros}
 
 
+_WITHOUT_EFFECT = {"a3c": ("critic_epochs", "critic_minibatch"), "acktr": ("critic_minibatch",)}
+"""Settings that were saved with runs while these learners took them without using them."""
+
+
 def saved_config(run: Path) -> TrainingConfig:
     """The configuration that a run was started with."""
     values = read_file(run / "config.json")
+    for algorithm, names in _WITHOUT_EFFECT.items():
+        for name in names:
+            values.get(algorithm, {}).pop(name, None)
     return resolve(values, str(run / "config.json"))
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from robot_rl.cli import main
 from robot_rl.commands import policy_files
+from robot_rl.commands.configuration import saved_config
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS
 from robot_rl.spec_file import BUILTIN
@@ -73,6 +74,15 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
     again = json.loads((out / "config.json").read_text())
     assert again.pop("trainer") == {**config.pop("trainer"), "total_steps": 100}
     assert again == config
+
+
+@pytest.mark.parametrize("algorithm", ["a3c", "acktr"])
+def test_a_saved_setting_that_never_had_an_effect_is_passed_over(algorithm, run, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    saved = {**config, "algorithm": algorithm, algorithm: {"critic_minibatch": 128, "steps": 64}}
+    del saved["sac"]
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert saved_config(tmp_path).learner["steps"] == 64
 
 
 EYES = "--encoder.channels 4 --encoder.features 4".split()  # noqa: SIM905

@@ -178,6 +178,17 @@ def test_a_state_loads_before_the_first_update_too(make: Make):
     assert_equal(original, resumed)
 
 
+@pytest.mark.parametrize(("kind", "name"), [(SAC, "sac"), (SACValue, "sac_value"), (DDPG, "ddpg")])
+def test_a_state_from_before_updates_were_counted_has_the_count_of_adam(kind: type, name: str):
+    learner, resumed = kind(4, 2), kind(4, 2, seed=1)
+    for seed in range(3):
+        learn(learner, seed)
+    state = learner.state()
+    del state.tensors[f"{name}/updates"]
+    resumed.load_state(state)
+    assert_equal(learner, resumed)
+
+
 def test_a_state_of_other_sizes_is_refused_by_name_and_changes_nothing(make: Make):
     learner = make(hidden=(16, 16))
     before = learner.state().tensors
