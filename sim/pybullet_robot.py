@@ -54,7 +54,7 @@ class PyBulletRobot(SimulatedRobot):
         self._motors = DCMotors(spec) if spec.simulation.motor is not None else None
         self._least, self._greatest = -spec.effort_limit, spec.effort_limit.copy()
         self._contacts = [
-            (int(model.sensor(f"contact_{foot}").adr[0]), geom)
+            (_readings(model, f"contact_{foot}"), geom)
             for foot, geom in zip(spec.feet, spec.simulation.foot_geoms, strict=True)
             if "contacts" in self.provides
         ]
@@ -169,8 +169,10 @@ class PyBulletRobot(SimulatedRobot):
         mujoco.mj_comVel(model, data)
         mujoco.mj_sensorPos(model, data)
         mujoco.mj_sensorVel(model, data)
-        for address, geom in self._contacts:
-            data.sensordata[address] = self._world.contact_force(geom) if touching else 0.0
+        for readings, geom in self._contacts:
+            # A sum, where MuJoCo has room for every contact of a foot.
+            data.sensordata[readings] = 0.0
+            data.sensordata[readings.start] = self._world.contact_force(geom) if touching else 0.0
         if self._accelerometer is not None:
             site, address = self._accelerometer
             now = self._imu_velocity()
@@ -179,6 +181,12 @@ class PyBulletRobot(SimulatedRobot):
             # An accelerometer feels all forces but gravity: R^T (a - g).
             felt = (now - earlier) / model.opt.timestep - model.opt.gravity
             data.sensordata[address : address + 3] = data.site_xmat[site].reshape(3, 3).T @ felt
+
+
+def _readings(model: mujoco.MjModel, name: str) -> slice:
+    """Where a sensor's readings lie among those of all sensors."""
+    first = int(model.sensor(name).adr[0])
+    return slice(first, first + int(model.sensor(name).dim[0]))
 
 
 def _accelerometer(model: mujoco.MjModel) -> tuple[int, int]:
