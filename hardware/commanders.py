@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from rclpy.node import Node
 
+LOOK = {True: 1.0, False: 4.0}
+"""s to look for others who command the same robot: on this machine, and beyond. DDS by itself repeats every 3 s what it
+has to say of itself."""
 UNKNOWN = "_NODE_NAME_UNKNOWN_"
 """Name of a node whose publisher is found a little sooner than itself."""
 

@@ -26,11 +26,11 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware import messages
-from hardware.commanders import other_commander
+from hardware.commanders import LOOK, other_commander
 from hardware.emergency_stop import EmergencyStop
 from hardware.motor_controller import Drive, MotorController
 from hardware.robot_side import KEPT, TOPIC, motors_status
-from hardware.session import RosSession
+from hardware.session import RosSession, on_this_machine
 from robot_rl.errors import ConfigurationError, InvalidInput, RobotRLError
 from robot_rl.safety import SafetySupervisor
 from robot_rl.spec import RobotSpec
@@ -67,6 +67,8 @@ class Guard:
         self._joints_time = 0.0
         self._told: tuple[str, str] | None = None
         self._other = ""
+        self._looked = False
+        self._began = time.monotonic()
         self._ended = False
         self.session = RosSession(NAME, namespace)
         try:
@@ -125,6 +127,9 @@ class Guard:
         except InvalidInput as error:
             self._warn(f"command refused: it {error}")
             return
+        if not self._looked:
+            self._warn("command refused: it comes while the guard still looks for others who command the robot")
+            return
         if self._other:
             self._refuse_second()
         with self._sending:
@@ -135,6 +140,7 @@ class Guard:
     def _look_for_second(self) -> None:
         """Two that command one robot in turns would shake it; a guard that has passed nothing on is none of them."""
         topic = self.session.node.resolve_topic_name(self.spec.ros.command_topic)
+        self._looked = time.monotonic() >= self._began + LOOK[on_this_machine()]
         self._other = other_commander(self.session.node, topic, publishes=True)
         if self._other and self._sent is not None:
             self._refuse_second()

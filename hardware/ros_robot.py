@@ -15,7 +15,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from hardware import messages
-from hardware.commanders import UNKNOWN, other_commander
+from hardware.commanders import LOOK, UNKNOWN, other_commander
 from hardware.session import RosSession, on_this_machine
 from hardware.simulator_client import SimulatorClient
 from hardware.state_receiver import StateReceiver, type_name
@@ -34,9 +34,6 @@ _PATIENCE = 0.5
 """s until a simulator that waits for commands is sent the same one again; a message can be lost."""
 _SILENCE = 1.0
 """s in which a robot whose state is old must be heard again, or its reset fails; who resets it may try again."""
-_LOOK = {True: 1.0, False: 4.0}
-"""s to look for others who command the same robot, after it has answered: on this machine, and beyond. DDS by itself
-repeats every 3 s what it has to say of itself."""
 
 
 class RosRobot:
@@ -355,7 +352,7 @@ class RosRobot:
     def _look_for_others(self) -> None:
         """Looks a while longer than the robot took to answer: whoever commands it may be found a little later."""
         self._command_topic = self.node.resolve_topic_name(self.spec.ros.command_topic)
-        deadline = time.monotonic() + _LOOK[on_this_machine()]
+        deadline = time.monotonic() + LOOK[on_this_machine()]  # after it has answered
         while time.monotonic() < deadline:
             self.refuse_second()
             if self._session.leaving.wait(0.05):

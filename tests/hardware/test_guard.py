@@ -46,11 +46,15 @@ class Motors:
         stamp = time.monotonic()
         self._states.publish(messages.write_joints(stamp, self.spec.joint_names, self.position, still + 3.0, still))
 
+    def send(self, value: float) -> None:
+        """Asks the guard for a command once."""
+        self._asked.publish(messages.write_command(np.full(self.spec.joints, value), 0.0))
+
     def ask(self, value: float, until: Callable[..., None]) -> None:
         """Asks the guard for a command until it is passed on."""
 
         def passed() -> bool:
-            self._asked.publish(messages.write_command(np.full(self.spec.joints, value), 0.0))
+            self.send(value)
             time.sleep(0.02)
             return bool(self.commands)
 
@@ -123,7 +127,9 @@ def test_a_second_commander_behind_the_guard_stops_the_robot(
     assert told() == ""
 
 
+@pytest.mark.parametrize("asks", ["from the start", "later"])
 def test_guard_passes_nothing_on_where_somebody_commands_already(
+    asks: str,
     start: Callable[..., Any],
     robot_file: Callable[..., str],
     motors_of: Callable[[str], Motors],
@@ -133,10 +139,13 @@ def test_guard_passes_nothing_on_where_somebody_commands_already(
     path = robot_file("dclaw", ros={"command": "effort", **SLOW})
     operator.node.create_publisher(Float64MultiArray, "commands", 1)
     motors = motors_of(path)
+    if asks == "from the start":
+        motors.session.node.create_timer(0.02, lambda: motors.send(0.5))
     guard = start("-m", "robot_rl.cli", "guard", path)
     guard.wait_for("guard of dclaw")
-    time.sleep(2.5)
-    assert motors.commands == []  # a guard that commands nothing disturbs nobody
+    if asks == "later":
+        time.sleep(2.5)
+        assert motors.commands == []  # a guard that commands nothing disturbs nobody
     motors.ask(0.5, until)
     assert not any((command == 0.5).all() for command in motors.commands)
     until(lambda: "guard" in operator.motors, "it does not tell")
