@@ -58,6 +58,11 @@ class Goals:
         self._twist: Array | None = None
         self._twist_time = 0.0
 
+    @property
+    def steered(self) -> bool:
+        """Whether velocity commands rule, and not what was set."""
+        return self._twist is not None
+
     def retrain(self, ranges: Mapping[str, Sequence[float]]) -> None:
         """Takes over what another policy saw in training; the goal stays, a velocity command is judged by it anew."""
         self.ranges = {label: (float(low), float(high)) for label, (low, high) in ranges.items()}

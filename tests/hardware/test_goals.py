@@ -123,7 +123,9 @@ def test_velocity_command_against_what_training_saw_stands_still_where_training_
 
 def test_velocity_command_in_force_is_judged_by_what_the_next_policy_saw():
     goals = goals_of()
+    assert not goals.steered
     goals.command_velocity(0.5, 0.0, 0.8, now=0.0)
+    assert goals.steered
     goals.retrain(dict(zip(LABELS, ((0.6, 0.6), (0.0, 0.0), (-0.2, 0.2), (2.0, 2.0)), strict=True)))
     assert goals.now(0.1).values == pytest.approx([0.6, 0.0, 0.2, 2.0])
     goals.retrain(dict(zip(LABELS, ((-0.6, -0.6), (0.0, 0.0), (0.0, 0.0), (2.0, 2.0)), strict=True)))

@@ -343,6 +343,15 @@ def test_parameters_set_together_count_together_or_not_at_all(
             assert loop.runner is runner
             assert node.node.get_parameter("policy").value == POLICY
         assert operator.set("policy", goal__forward=0.6).successful  # still the ranges of the one that runs
+        # While a velocity command rules, what is set is not in force, and the command itself is brought to the ranges.
+        loop.goals.command_velocity(0.6, 0.0, 0.0, time.monotonic())
+        assert together(policy=str(slower)).successful
+        until(lambda: loop.runner is not runner, "the other one does not take over")
+        assert loop.goals.now(time.monotonic()).values[0] in (0.5, 0.0)  # it has ceased by then on a slow machine
+        assert together(policy=POLICY, goal__forward=0.6).successful
+        first = contract.task.goal_ranges
+        until(lambda: loop.runner.policy.contract.task.goal_ranges == first, "the first is not back")
+        runner = loop.runner
         assert together(goal__forward=0.5, policy=str(slower)).successful
         until(lambda: loop.runner is not runner, "the other one does not take over")
         assert loop.goals.now(0.0).values[0] == 0.5
