@@ -116,7 +116,7 @@ class PartedSAC(ReplayLearner):
             raise InvalidInput(f"observation has shape {row.shape}, the policy takes {allowed}")
         with torch.inference_mode():
             actor = self.policy if deterministic else self.actor
-            seen = self.normalizer.first(self.parts.seen)(row[..., : self.parts.seen])
+            seen = self.normalizer.beginning(row[..., : self.parts.seen])
             mean, log_std = actor(torch.from_numpy(seen))
             if not deterministic:
                 mean = mean + log_std.exp() * torch.randn(mean.shape, generator=self._generator)

@@ -103,6 +103,12 @@ class Normalizer:
         scaled = (np.asarray(observation, dtype=np.float32) - self.offset) / self.scale
         return np.clip(scaled, -self.clip, self.clip)
 
+    def beginning(self, observation: np.ndarray) -> np.ndarray:
+        """As a call, for rows that end before the last entry, (..., K), K <= O."""
+        row = np.asarray(observation, dtype=np.float32)
+        scaled = (row - self.offset[: row.shape[-1]]) / self.scale[: row.shape[-1]]
+        return np.clip(scaled, -self.clip, self.clip)
+
     def state(self) -> State:
         """All of it, statistics included."""
         arrays: dict[str, np.ndarray] = {
