@@ -6,6 +6,9 @@ from typing import Any
 
 from robot_rl.errors import ConfigurationError
 
+_MERGE = "tag:yaml.org,2002:merge"
+"""Tag of the key `<<`."""
+
 
 def read_yaml(content: str, what: str) -> Any:
     """The content of a YAML file as Python values.
@@ -25,7 +28,7 @@ def read_yaml(content: str, what: str) -> Any:
         root = loader.get_single_node()
         twice = _repeated_key(root, set())  # now: constructing writes merged keys beside a mapping's own
         values = loader.construct_document(root) if root else None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a value that is none of its kind, such as a 13th month
         raise ConfigurationError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
     if twice:
         raise ConfigurationError(f"{what}: {twice}")
@@ -44,7 +47,7 @@ def _repeated_key(node: Any, seen: set[int]) -> str | None:
             key, child = item
             here = key.start_mark
             first = places.setdefault((key.tag, str(key.value)), here)
-            if first is not here:
+            if first is not here and key.tag != _MERGE:  # of merges all count
                 return f"key {key.value!r} is given twice, {_both(first, here)}"
         found = _repeated_key(child, seen)
         if found:

@@ -21,6 +21,7 @@ from robot_rl.yaml_file import read_yaml
             "base: &base {a: 1, b: 1}\nchanged: {<<: *base, a: 2}",
             {"base": {"a": 1, "b": 1}, "changed": {"a": 2, "b": 1}},
         ),
+        ("x: &x {a: 1}\ny: &y {b: 2}\nz:\n  <<: *x\n  <<: *y", {"x": {"a": 1}, "y": {"b": 2}, "z": {"a": 1, "b": 2}}),
     ],
 )
 def test_what_gives_every_key_once_is_read(content, value):
@@ -38,7 +39,9 @@ def test_a_list_that_holds_itself_is_read_too():
         ("a: 1\nb: 2\na: 3", "file x.yaml: key 'a' is given twice, in lines 1 and 3"),
         ("hip: {kp: 30, kp: 300}", "file x.yaml: key 'kp' is given twice, in line 1, columns 7 and 15"),
         ("a: [1, {b: {c: 1, d: 2, c: 3}}]", "file x.yaml: key 'c' is given twice, in line 1, columns 13 and 25"),
+        ("x: {<<: {a: 1, a: 2}}", "file x.yaml: key 'a' is given twice, in line 1, columns 10 and 16"),
         ("a: {b: 1\nb: 2", "file x.yaml is not valid YAML: "),
+        ("a: 2024-13-01", "file x.yaml is not valid YAML: month must be in 1..12"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(content, said):
