@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -252,7 +253,8 @@ class PolicyRunner:
 
     Attributes:
         policy: what it runs.
-        goal: (g,), may be set while running; takes effect at the next step.
+        goal: (g,), may be set while running; takes effect at the next step. With another cadence the legs go on from
+            where they are in their stride.
         observation: (size,), what the policy was last given.
     """
 
@@ -269,6 +271,10 @@ class PolicyRunner:
         self._no_action = np.zeros(len(contract.action.coordinates))
         self._action: Array = self._no_action
         self._fresh = True
+        self._steps_by_clock = CLOCK in contract.observation.labels
+        self._cadence: float | None = None
+        self._ahead = 0.0
+        """s by which the clock of the strides is ahead of the robot's."""
         self.goal: Array = np.zeros(len(contract.task.goal_labels))
         self.observation: Array = self._observer.observation()
 
@@ -287,10 +293,12 @@ class PolicyRunner:
             raise InvalidInput(f"goal: expected {len(labels)} finite numbers ({', '.join(labels)}), got {goal}")
         self.goal = wanted
         self._action, self._fresh = self._no_action, True
+        self._cadence, self._ahead = None, 0.0
 
     def take_over(self, other: PolicyRunner) -> None:
         """Goes on where another runner is: its goal, its last action, and its history where both observe the same."""
         self.goal = other.goal
+        self._cadence, self._ahead = other._cadence, other._ahead
         if len(other._action) == len(self._action):
             self._action = other._action
         if other.policy.contract.observation.labels == self.policy.contract.observation.labels:
@@ -301,6 +309,8 @@ class PolicyRunner:
 
     def step(self, state: RobotState) -> JointCommand:
         """The command for the state of this control tick; call it once per tick."""
+        if self._steps_by_clock:
+            state = self._in_stride(state)
         if self._fresh:
             self._observer.reset(state, self._action, self.goal)
             self._fresh = False
@@ -310,6 +320,15 @@ class PolicyRunner:
         output = self._decide(self.observation)
         self._action = output.action.astype(np.float64)
         return JointCommand(output.command.astype(np.float64))
+
+    def _in_stride(self, state: RobotState) -> RobotState:
+        """The state by the clock of the strides, set where the cadence changes: the phase is cadence x time."""
+        time, cadence = float(state.stamp), float(self.goal[-1])
+        if self._cadence is not None and cadence not in (0.0, self._cadence):
+            # cadence' (t + ahead') = cadence (t + ahead)
+            self._ahead = (time + self._ahead) * self._cadence / cadence - time
+        self._cadence = cadence
+        return replace(state, stamp=time + self._ahead) if self._ahead else state
 
     def _decide(self, observation: Array) -> PolicyOutput:
         return self.policy.act(observation)

@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from policies.composed_q import ComposedQ
 from policies.contract import Contract, read_contract, seal, unseal
 from policies.export import build_model, export_policy
-from policies.runtime import OnnxPolicy
+from policies.runtime import OnnxPolicy, PolicyRunner
 from policies.skills import Skill
 from robot_rl.errors import ConfigurationError, PolicyError
 from robot_rl.make import make_env
 from robot_rl.spec_file import load_robot
+from robot_rl.stepping import CLOCK
 from robot_rl.tasks.walk import Walk, WalkSettings
 
 
@@ -40,6 +42,26 @@ def stepping_file(tmp_path, new_learner):
     task = Walk(load_robot("go2"), WalkSettings(step_height=0.03))
     export_policy(new_learner(task), task, tmp_path / "a.onnx")
     return tmp_path / "a.onnx"
+
+
+@pytest.mark.parametrize("successor", [False, True], ids=["same policy", "another takes over"])
+def test_another_cadence_goes_on_from_where_the_legs_are(successor, stepping_file):
+    policy = OnnxPolicy.load(stepping_file)
+    clock = policy.contract.observation.labels.index(CLOCK)
+    env = make_env("go2", "walk")
+    env.reset(seed=0)
+    runner, phase, cadence = PolicyRunner(policy), 2.0 * np.pi * 2.0 * 10.0, 2.0
+    runner.reset([0.6, 0.0, 0.0, 2.0])
+    for tick in range(100):
+        if successor and tick == 6:
+            runner, other = PolicyRunner(policy), runner
+            runner.take_over(other)
+        cadence = {6: 2.05, 50: 1.6}.get(tick, cadence)
+        runner.goal = np.array([0.6, 0.0, 0.0, cadence])
+        runner.step(replace(env.state, stamp=10.0 + 0.02 * tick))
+        assert runner.observation[clock] == pytest.approx(np.sin(phase), abs=1e-4)
+        phase += 2.0 * np.pi * cadence * 0.02
+    env.close()
 
 
 def test_a_contract_without_the_steps_that_the_graph_takes_is_refused(stepping_file, tmp_path):
