@@ -6,6 +6,7 @@ Each writes fields of a model that one copy of the robot has to itself; nothing 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import mujoco
@@ -55,17 +56,20 @@ def center_of_mass(section: Section, parts: Parts) -> Bound:
     _refuse_lone(parts, bodies, section)
     key = one_of(section, "share", "meters")
     names = [f"{parts.body_name(body)}.{axis}" for body in bodies for axis in _AXES]
-    shift, labels = draws(section, key, names, True, 0.0)
+    shift, _ = draws(section, key, names, True, 0.0)
+    if not shift.each:  # the same for all bodies, along each of their axes
+        shift = replace(shift, count=len(_AXES), each=True)
     unit = np.repeat(_radius_of_gyration(parts.model, bodies), 3) if key == "share" else 1.0
 
     def draw(rng: np.random.Generator) -> Array:
-        return shift(rng) * unit
+        drawn = shift(rng)
+        return np.tile(drawn, len(names) // len(drawn)) * unit
 
     def apply(copy: VariedCopy, values: Array) -> None:
         copy.fields["body_ipos"][bodies] += values.reshape(-1, 3)
         copy.fields["body_sameframe"][bodies] = 0  # or MuJoCo takes the body's origin for the centre of mass
 
-    return Bound(labels, draw, apply, ("body_ipos", "body_sameframe"), inertial=True)
+    return Bound(tuple(names), draw, apply, ("body_ipos", "body_sameframe"), inertial=True)
 
 
 def payload(section: Section, parts: Parts) -> Bound:

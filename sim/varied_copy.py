@@ -5,6 +5,7 @@ A robot without randomisation and with ideal motors never comes here.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import mujoco
@@ -179,11 +180,12 @@ class VariedCopy:
         if now >= self._next_push:
             speed, heading = push.speed.one(self._rng), self._rng.uniform(-np.pi, np.pi)
             mass = float(self._model.body_mass[self._terms.parts.bodies].sum())
-            strength = mass * speed / push.duration  # impulse = mass * change of velocity
+            # Whole steps; impulse = mass * change of velocity, however long a step is.
+            lasts = math.ceil(push.duration / self._model.opt.timestep - 1e-6) * self._model.opt.timestep
+            strength = mass * speed / lasts
             self._outer[self.pushed, :2] = strength * np.cos(heading), strength * np.sin(heading)
-            # Whole steps, so that the impulse is exact however long a step is.
-            self._push_ends = now + push.duration - 1e-9
-            self._next_push = now + push.duration + push.interval.one(self._rng)
+            self._push_ends = now + lasts - 1e-9
+            self._next_push = now + lasts + push.interval.one(self._rng)
 
     def drive(self, control: Array) -> None:
         """Runs one step of the physics whatever is on its way; the motors' own limits hold.

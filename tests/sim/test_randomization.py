@@ -94,6 +94,22 @@ def test_a_shifted_centre_of_mass_turns_the_robot_by_its_lever():
     assert force[1] - force[0] == pytest.approx(-np.cross([shift] * 3, [0, 0, -mass * G]), abs=1e-9)
 
 
+def test_one_shift_for_all_bodies_is_the_same_along_the_axes_of_each(robot_spec):
+    spec = load_robot("dclaw")
+    plain, shifted = make(spec), make(spec, center_of_mass={"meters": [-0.01, 0.01], "each": False})
+    moved = np.unique((shifted.model.body_ipos - plain.model.body_ipos).round(12), axis=0)
+    moved = moved[moved.any(axis=1)]
+    assert moved.shape == (1, 3)
+    assert len(set(moved[0])) == 3
+    name = next(iter(shifted.drawn)).rpartition(".")[0]
+    assert [shifted.drawn[f"{name}.{axis}"] for axis in "xyz"] == pytest.approx(moved[0])
+    # Their own radii of gyration set the measure of a share.
+    shares = make(spec, center_of_mass={"share": [-0.1, 0.1], "each": False}).drawn
+    ratios = {name: value / shares[f"{name[:-1]}x"] for name, value in shares.items() if name.endswith("y")}
+    assert np.ptp(list(ratios.values())) == pytest.approx(0.0, abs=1e-9)
+    assert len({value for name, value in shares.items() if name.endswith("x")}) > 1
+
+
 def test_the_share_of_a_shift_is_of_the_radius_of_gyration():
     robot = make(load_robot("go2"), center_of_mass=0.1)
     radius = math.sqrt((0.107027 + 0.0980771 + 0.0244531) / (2 * 6.921))
@@ -268,6 +284,18 @@ def test_a_bias_of_the_orientation_turns_it_by_so_much_and_leaves_the_truth_alon
 
 
 # -- the world --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("duration", [0.001, 0.012, 0.1])
+def test_a_push_that_lasts_no_whole_number_of_steps_is_no_stronger(duration):
+    spec = load_robot("go2")
+    robot = make(spec, push={"velocity": 0.5, "interval": 1.0, "duration": duration})
+    robot.model.opt.gravity[:] = 0.0
+    robot.data.qpos[2] = 5.0
+    for _ in range(58):  # 1.16 s
+        robot.step(JointCommand(spec.home))
+    mujoco.mj_subtreeVel(robot.model, robot.data)
+    assert np.linalg.norm(robot.data.subtree_linvel[1]) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_a_push_changes_the_momentum_by_mass_times_speed():
