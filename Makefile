@@ -14,7 +14,7 @@ OVER_ROS := tests/hardware tests/test_launch.py
 # No display is needed: MuJoCo renders through EGL.
 export MUJOCO_GL ?= $(if $(DISPLAY),,egl)
 
-.PHONY: help environment demo test long check lint fast colcon benchmark clean
+.PHONY: help environment demo test long check lint fast colcon clean
 
 help:  ## Lists the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1  \t/'
