@@ -82,7 +82,7 @@ def test_a_saved_setting_that_never_had_an_effect_is_passed_over(algorithm, run,
     saved = {**config, "algorithm": algorithm, algorithm: {"critic_minibatch": 128, "steps": 64}}
     del saved["sac"]
     (tmp_path / "config.json").write_text(json.dumps(saved))
-    assert saved_config(tmp_path).learner["steps"] == 64
+    assert saved_config(tmp_path).algorithm_settings["steps"] == 64
 
 
 EYES = "--encoder.channels 4 --encoder.features 4".split()  # noqa: SIM905
