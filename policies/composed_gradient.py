@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from policies.composed_q import LEAST_WEIGHT, NEVER
+from policies.composed_q import NEVER
 from policies.refinement import step_sizes
 
 if TYPE_CHECKING:
@@ -86,21 +86,19 @@ class Ascent:
 
     def _combined(self, name: str, q: str, slopes: list[str]) -> str:
         """The skills' Q (B, N) as one (B, 1), or, where there are any, their gradients (B, 1, d) as one (B, d)."""
-        node, constant, alpha = self.node, self.constant, self.composed.alpha
-        kind = self.composed.kind
+        node, alpha, kind = self.node, self.composed.alpha, self.composed.kind
         share = "weight_column"  # (N, 1)
         if kind == "or":
-            kept = node("Max", ["weights", constant(f"{name}_least_weight", LEAST_WEIGHT)], f"{name}_kept")
             nats = self.nodes.scaled(q, 1.0 / alpha, f"{name}_q_nats")
-            joint = node("Add", [node("Log", [kept], f"{name}_log_weights"), nats], f"{name}_joint")
+            joint = node("Add", [node("Log", ["weights"], f"{name}_log_weights"), nats], f"{name}_joint")
+            allowed = self._with_weight(name, joint)
             if not slopes:
-                total = node("ReduceLogSumExp", [joint], f"{name}_nats_or", axes=[1], keepdims=1)
+                total = node("ReduceLogSumExp", [allowed], f"{name}_nats_or", axes=[1], keepdims=1)
                 return self.nodes.scaled(total, alpha, f"{name}_q")
             # d Q / d Q_i = w_i exp(Q_i / alpha), normalised
-            share = self.nodes.unsqueeze(node("Softmax", [joint], f"{name}_soft", axis=1), 2, f"{name}_share")
+            share = self.nodes.unsqueeze(node("Softmax", [allowed], f"{name}_soft", axis=1), 2, f"{name}_share")
         elif kind == "gpi":
-            some = node("Greater", ["weights", constant(f"{name}_no_weight", 0.0)], f"{name}_some")
-            allowed = node("Where", [some, q, constant(f"{name}_never", NEVER)], f"{name}_allowed")
+            allowed = self._with_weight(name, q)
             if not slopes:
                 return node("ReduceMax", [allowed], f"{name}_q", axes=[1], keepdims=1)
             most = node("ReduceMax", [allowed], f"{name}_most", axes=[1], keepdims=1)
@@ -180,6 +178,11 @@ class Ascent:
         rest = node("Sub", [g, mean], f"{name}_back_centred")
         rest = node("Sub", [rest, node("Mul", [normal, along], f"{name}_back_removed")], f"{name}_back_rest")
         return node("Div", [rest, std], f"{name}_back")
+
+    def _with_weight(self, name: str, worth: str) -> str:
+        """What the skills are worth (B, N), and NEVER for those without weight."""
+        some = self.node("Greater", ["weights", self.constant(f"{name}_no_weight", 0.0)], f"{name}_some")
+        return self.node("Where", [some, worth, self.constant(f"{name}_never", NEVER)], f"{name}_allowed")
 
     def _ones(self, name: str, condition: str) -> str:
         """One where a condition (B, N) holds, else zero, (B, N, 1)."""

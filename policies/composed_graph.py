@@ -335,17 +335,18 @@ class Nodes:
 
     def _combined(self, q: str) -> str:
         node, kind = self.node, self.composed.kind
-        if kind == "or":
-            kept = node("Max", ["weight_column", self.constant("least_or_weight", LEAST_WEIGHT)], "or_weights")
-            nats = self.scaled(q, 1.0 / self.composed.alpha, "skill_q_nats")
-            joint = node("Add", [node("Log", [kept], "log_weights"), nats], "or_joint")
-            total = node("ReduceLogSumExp", [joint], "or_nats", axes=[1], keepdims=0)
-            return self.scaled(total, self.composed.alpha, "combined_q")
+        if kind == "conjunction":
+            return self.sum(node("Mul", ["weight_column", q], "weighted_q"), 1, "combined_q")
+        counts = node("Greater", ["weight_column", self.constant("no_weight", 0.0)], "has_weight")
+        never = self.constant("never", NEVER)
         if kind == "gpi":
-            counts = node("Greater", ["weight_column", self.constant("no_weight", 0.0)], "has_weight")
-            allowed = node("Where", [counts, q, self.constant("never", NEVER)], "allowed_q")
+            allowed = node("Where", [counts, q, never], "allowed_q")
             return node("ReduceMax", [allowed], "combined_q", axes=[1], keepdims=0)
-        return self.sum(node("Mul", ["weight_column", q], "weighted_q"), 1, "combined_q")
+        nats = self.scaled(q, 1.0 / self.composed.alpha, "skill_q_nats")
+        joint = node("Add", [node("Log", ["weight_column"], "log_weights"), nats], "or_joint")
+        allowed = node("Where", [counts, joint, never], "or_allowed")
+        total = node("ReduceLogSumExp", [allowed], "or_nats", axes=[1], keepdims=0)
+        return self.scaled(total, self.composed.alpha, "combined_q")
 
     def _critics(
         self, stack: str, critics: Any, observation: str, actions: str, beside: str | None = None

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from policies.joint import Joint
 
 LEAST_WEIGHT = 1e-30
-"""Stands for a weight of zero under a logarithm."""
+"""Stands under a logarithm for the share of a component that no draw is from."""
 NEVER = -1e30
-"""What a skill without weight is worth where the best one counts."""
+"""What a skill without weight is worth to `or` and `gpi`, where the best ones count."""
 
 
 def product_of_gaussians(mean: Tensor, log_std: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,7 +207,7 @@ def combine(q: Tensor, weights: Tensor, kind: str, alpha: float) -> Tensor:
     w = weights.view(-1, *[1] * (q.dim() - 1))
     if kind == "or":
         # Q = alpha log sum_i w_i exp(Q_i / alpha)
-        return alpha * torch.logsumexp(w.clamp(min=LEAST_WEIGHT).log() + q / alpha, dim=0)
+        return alpha * torch.logsumexp(torch.where(w > 0, w.log() + q / alpha, NEVER), dim=0)
     if kind == "gpi":
         return torch.where(w > 0, q, NEVER).amax(dim=0)
     return (w * q).sum(dim=0)

@@ -96,6 +96,23 @@ def test_every_kind_of_composition_leaves_as_one_file(name, walk, new_skill, tmp
     assert loaded.composition.corrected == (composed.correction is not None)
 
 
+@pytest.mark.parametrize("kind", ["or", "gpi"])
+def test_in_the_file_too_a_skill_without_weight_has_no_part_however_much_it_promises(kind, walk, new_skill, tmp_path):
+    skills = [new_skill(walk, seed) for seed in range(3)]
+    with torch.no_grad():
+        skills[2].critics.head.bias.add_(20.0)  # a hundred times the temperature
+    weights = [0.4, 0.6, 0.0]
+    export_composed(CandidatePolicy(ComposedQ(skills, kind)), tmp_path / "a.onnx", weights=weights)
+    policy, two = ComposedPolicy.load(tmp_path / "a.onnx"), ComposedQ(skills[:2], kind)
+    rows = observations(walk, 100)
+    noise = np.random.default_rng(4).standard_normal((100, 48, 13)).astype(np.float32)
+    for answer in (policy.answer(rows), policy.answer(rows, noise)):
+        action = torch.from_numpy(answer.action)[:, None]
+        with torch.no_grad():
+            expected = two.q(two.normalized(rows), action, two.weights(weights[:2]))[:, 0]
+        np.testing.assert_allclose(answer.value, expected, atol=1e-4)
+
+
 def test_a_file_that_differs_from_torch_is_found_out(composed_file, three_skills, new_skill, walk):
     other: list[Skill] = [three_skills[0], new_skill(walk, 8, "skill 1"), three_skills[2]]
     reference = TorchComposed(CandidatePolicy(ComposedQ(other)))

@@ -89,6 +89,16 @@ def test_a_combination_is_that_of_the_finite_case():
     np.testing.assert_allclose(found("gpi"), np.maximum(q[0], q[2]))
 
 
+@pytest.mark.parametrize("kind", ["or", "gpi"])
+def test_a_skill_without_weight_has_no_part_however_much_it_promises(kind):
+    q = torch.from_numpy(np.random.default_rng(0).normal(0, 3, (3, 5, 4)).astype(np.float32)).requires_grad_()
+    found = combine(q + torch.tensor([0.0, 1000.0, 0.0]).view(3, 1, 1), torch.tensor([0.2, 0.0, 0.8]), kind, 0.05)
+    torch.testing.assert_close(found, combine(q[[0, 2]], torch.tensor([0.2, 0.8]), kind, 0.05))
+    found.sum().backward()
+    assert (q.grad[1] == 0).all()
+    torch.testing.assert_close(q.grad.sum(dim=0), torch.ones(5, 4))
+
+
 def test_with_one_temperature_the_composed_q_is_the_weighted_mean_of_the_least_critics(three_skills):
     composed = ComposedQ(three_skills)
     rng = np.random.default_rng(1)

@@ -88,7 +88,13 @@ def variant(name, walk, new_skill, new_energy_skill):
 
 
 @pytest.mark.parametrize(
-    "name", ["corrected, with normalised layers", "learnt together", "gpi", "or of soft Q-learning"]
+    "name",
+    [
+        "corrected, with normalised layers",
+        "learnt together",
+        "gpi",
+        "or of soft Q-learning",
+    ],
 )
 def test_the_graph_takes_the_steps_that_torch_takes(name, walk, new_skill, new_energy_skill, tmp_path):
     composed = variant(name, walk, new_skill, new_energy_skill)
@@ -105,3 +111,19 @@ def test_the_graph_takes_the_steps_that_torch_takes(name, walk, new_skill, new_e
         same = np.abs(ours.action - theirs.action.numpy()).max(axis=1) <= 1e-4
         assert same.sum() >= 296
         np.testing.assert_allclose(ours.value[same], theirs.value.numpy()[same], rtol=1e-4, atol=1e-4)
+
+
+def test_the_steps_of_the_file_do_not_heed_a_skill_without_weight(walk, new_skill, tmp_path):
+    skills = [new_skill(walk, seed) for seed in range(3)]
+    with torch.no_grad():
+        skills[2].critics.head.bias.add_(20.0)  # a hundred times the temperature
+    three, two = (
+        CandidatePolicy(composed, CandidateSettings.make(len(composed.skills), 12, points=1, refinement=STEPS))
+        for composed in (ComposedQ(skills, "or"), ComposedQ(skills[:2], "or"))
+    )
+    export_composed(three, tmp_path / "a.onnx", weights=[0.4, 0.6, 0.0])
+    policy, rows = ComposedPolicy.load(tmp_path / "a.onnx"), rows_of(walk, 300)
+    ours, theirs = policy.answer(rows), two(rows, two.composed.weights([0.4, 0.6]), policy.temperature)
+    same = np.abs(ours.action - theirs.action.numpy()).max(axis=1) <= 1e-4
+    assert same.sum() >= 296  # a row or two may lie on a jump of the gradient
+    np.testing.assert_allclose(ours.value[same], theirs.value.numpy()[same], rtol=1e-4, atol=1e-4)
