@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from onnx import TensorProto
+
 from policies.composed_q import NEVER
 from policies.refinement import step_sizes
 
@@ -102,7 +104,8 @@ class Ascent:
             if not slopes:
                 return node("ReduceMax", [allowed], f"{name}_q", axes=[1], keepdims=1)
             most = node("ReduceMax", [allowed], f"{name}_most", axes=[1], keepdims=1)
-            share = self._ones(f"{name}_share", node("Equal", [allowed, most], f"{name}_best"))
+            best = self._shared(f"{name}_best", node("Equal", [allowed, most], f"{name}_is_best"))
+            share = self.nodes.unsqueeze(best, 2, f"{name}_share")
         elif not slopes:
             weighted = node("Mul", ["weights", q], f"{name}_weighted_q")
             return self.nodes.sum(weighted, 1, f"{name}_q", keep=True)
@@ -120,11 +123,11 @@ class Ascent:
         least = node("Min", values, f"{name}_least")
         if not gradient or len(pairs) == 1:
             return least, pairs[0][1]
-        parts = []
-        for c, (q, g) in enumerate(pairs):
-            lowest = node("Equal", [q, least], f"{name}_{c}_lowest")  # (B, 1)
-            parts.append(node("Where", [lowest, g, self.constant(f"{name}_{c}_zero", 0.0)], f"{name}_{c}_part"))
-        return least, node("Sum", parts, f"{name}_least_gradient")
+        lowest = node("Equal", [node("Concat", values, f"{name}_values", axis=1), least], f"{name}_lowest")  # (B, C)
+        share = self.nodes.unsqueeze(self._shared(f"{name}_least_of", lowest), 2, f"{name}_share")  # (B, C, 1)
+        rows = [self.nodes.unsqueeze(g, 1, f"{name}_{c}_row") for c, (_, g) in enumerate(pairs)]
+        stacked = node("Concat", rows, f"{name}_gradients", axis=1)  # (B, C, d)
+        return least, self.nodes.sum(node("Mul", [stacked, share], f"{name}_shared"), 1, f"{name}_least_gradient")
 
     def _critic(
         self, name: str, constants: str, critics: Any, c: int, action: str, gradient: bool
@@ -184,12 +187,10 @@ class Ascent:
         some = self.node("Greater", ["weights", self.constant(f"{name}_no_weight", 0.0)], f"{name}_some")
         return self.node("Where", [some, worth, self.constant(f"{name}_never", NEVER)], f"{name}_allowed")
 
-    def _ones(self, name: str, condition: str) -> str:
-        """One where a condition (B, N) holds, else zero, (B, N, 1)."""
-        picked = self.node(
-            "Where", [condition, self.constant(f"{name}_one", 1.0), self.constant(f"{name}_none", 0.0)], f"{name}_rows"
-        )
-        return self.nodes.unsqueeze(picked, 2, name)
+    def _shared(self, name: str, condition: str) -> str:
+        """One where a condition (B, N) holds, else zero, divided by how many hold in the row, as torch does."""
+        picked = self.node("Cast", [condition], f"{name}_picked", to=TensorProto.FLOAT)
+        return self.node("Div", [picked, self.nodes.sum(picked, 1, f"{name}_count", keep=True)], name)
 
     def _square_of_weights(self) -> str:
         return self.node("ReduceSumSquare", ["weights"], "refine_weights_square", axes=[0], keepdims=1)

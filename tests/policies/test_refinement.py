@@ -1,5 +1,7 @@
 """Steps up the gradient of a composed Q: against finite differences, within their limits, and in the graph."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,14 @@ def variant(name, walk, new_skill, new_energy_skill):
         return ComposedQ([new_energy_skill(walk, seed, temperature=2.0) for seed in range(2)], "or")
     if name == "gpi":
         return ComposedQ([new_skill(walk, seed) for seed in range(3)], "gpi")
+    if name == "gpi of one skill twice":
+        skill = new_skill(walk, 0)
+        return ComposedQ([skill, replace(skill, name="again"), new_skill(walk, 1)], "gpi")
+    if name == "critics that are alike":
+        pair = [new_skill(walk, seed) for seed in range(2)]
+        for parameter in (parameter for skill in pair for parameter in skill.critics.parameters()):
+            parameter.data[1] = parameter.data[0]
+        return ComposedQ(pair)
     if name == "learnt together":
         pair = [new_skill(walk, seed) for seed in range(2)]
         joint, generator = Joint(pair[0], 2).requires_grad_(False), torch.Generator().manual_seed(5)
@@ -94,6 +104,8 @@ def variant(name, walk, new_skill, new_energy_skill):
         "learnt together",
         "gpi",
         "or of soft Q-learning",
+        "gpi of one skill twice",
+        "critics that are alike",
     ],
 )
 def test_the_graph_takes_the_steps_that_torch_takes(name, walk, new_skill, new_energy_skill, tmp_path):
