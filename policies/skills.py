@@ -63,13 +63,14 @@ class Skill:
             training: what the run recorded.
 
         Raises:
-            ConfigurationError: the learner has an actor of another kind, or no critics.
+            ConfigurationError: the learner has an actor of another kind, no critics, or no temperature.
         """
         known = isinstance(learner.actor, (Actor, EnergyPolicy))
-        if not known or not isinstance(getattr(learner, "critics", None), Critics):
+        if not known or not isinstance(getattr(learner, "critics", None), Critics) or not hasattr(learner, "alpha"):
             raise ConfigurationError(
-                f"skill {name!r}: a policy of {learner.name!r} cannot be composed; what is needed are critics and an "
-                "actor as 'sac' or 'soft_q' have them, with neither 'residual' nor 'batch_renorm_critic'"
+                f"skill {name!r}: a policy of {learner.name!r} cannot be composed; what is needed are critics, a "
+                "temperature and an actor as 'sac' or 'soft_q' have them, with neither 'residual' nor "
+                "'batch_renorm_critic'"
             )
         own = asdict(learner.settings) if settings is None else dict(settings)
         return cls(

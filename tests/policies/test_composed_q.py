@@ -13,6 +13,7 @@ from policies.skills import Skill
 from robot_rl.algorithms.soft_q import SoftQ, SoftQSettings
 from robot_rl.algorithms.tabular.composition import conjunction
 from robot_rl.errors import ConfigurationError, InvalidInput, UnknownName
+from robot_rl.make import make_learner
 from robot_rl.spec_file import load_robot
 from robot_rl.training.normalizer import Normalizer
 
@@ -253,3 +254,10 @@ def test_an_actor_of_another_kind_is_no_skill(walk):
     learner.actor = learner.sampler
     with pytest.raises(ConfigurationError, match="actor as 'sac' or 'soft_q' have them"):
         Skill.of_learner(learner, walk, "soft")
+
+
+@pytest.mark.parametrize("algorithm", ["sac_value", "td3", "ppo"])
+def test_a_learner_without_a_temperature_is_no_skill(algorithm, walk):
+    learner = make_learner(algorithm, walk, {"hidden_sizes": (8, 8)}, 0)
+    with pytest.raises(ConfigurationError, match=f"a policy of '{algorithm}' cannot be composed; .*a temperature"):
+        Skill.of_learner(learner, walk, "other")
