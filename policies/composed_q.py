@@ -102,6 +102,10 @@ class ComposedQ:
         for learnt, what in ((correction, "a divergence correction"), (joint, "a joint policy")):
             if learnt is not None and kind != "conjunction":
                 raise ConfigurationError(f"{what} belongs to the conjunction, not to {kind!r}")
+        if correction is not None and joint is not None:
+            raise ConfigurationError(
+                "a divergence correction has no place beside a joint policy, whose critics are of the weighted reward"
+            )
         if kind == "gpi":
             _require_one_reward(skills)
         self.skills = tuple(skills)

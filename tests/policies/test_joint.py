@@ -8,6 +8,7 @@ from policies.candidates import CandidatePolicy, CandidateSettings
 from policies.composed_export import export_composed
 from policies.composed_q import ComposedQ
 from policies.composed_runtime import ComposedPolicy
+from policies.correction import Correction
 from policies.joint import Joint, JointSettings, learn_joint, say
 from robot_rl.algorithms.learner import Batch
 from robot_rl.errors import ConfigurationError
@@ -130,6 +131,12 @@ def test_what_was_learnt_together_belongs_to_the_conjunction(skills):
     joint = loud_joint(ComposedQ(skills))
     with pytest.raises(ConfigurationError, match="joint policy belongs to the conjunction"):
         ComposedQ(skills, "or", joint=joint)
+
+
+def test_what_was_learnt_together_leaves_nothing_to_correct(skills):
+    correction = Correction.new(skills[0].task.layout.size, 2, 1, (8,), 0)
+    with pytest.raises(ConfigurationError, match="a divergence correction has no place beside a joint policy"):
+        ComposedQ(skills, correction=correction, joint=loud_joint(ComposedQ(skills)))
 
 
 @pytest.mark.parametrize("name", ["updates", "batch_size", "learning_rate", "tau"])
