@@ -32,9 +32,8 @@ def run(arguments: Sequence[str]) -> int:
         for given, flag in ((values.correct, "--correct"), (values.points, "--points")):
             if given is not None:
                 raise ConfigurationError(f"{flag} has no place beside --joint, which learns both value and action")
-    out = Path(values.out) if values.out else None
-    if out is not None and out.exists():
-        raise RunExists(f"{out} exists already and is left as it is; choose another folder")
+    if values.out and Path(values.out).exists():
+        raise RunExists(f"{values.out} exists already and is left as it is; choose another folder")
     try:
         from policies.composed_q import ComposedQ
         from policies.composition_report import OBSERVATIONS, composition_report
@@ -51,11 +50,16 @@ def run(arguments: Sequence[str]) -> int:
     for given, flag in ((values.correct, "--correct"), (values.joint, "--joint")):
         if given is not None and composed.energies:
             raise ConfigurationError(f"{flag} is for Gaussian skills, not for those of {skills[0].algorithm!r}")
+    # Whatever can be refused is refused before anything is learnt or written.
+    points = values.points or composing.POINTS
+    composing.candidates(composed, points, values.draws, values.refine)
     for steps, what in ((values.correct, "a divergence correction"), (values.distil, "a distilled actor")):
         if steps is not None:
-            composing.union_of(replays, what)  # refused before anything is learnt or written
-    if out is not None:
-        make_ready(out)
+            composing.union_of(replays, what)
+    if values.share is not None or values.joint is not None:
+        composing.check_experience(loaded)
+    out = Path(values.out) if values.out else _new_folder(skills[0].task.spec.name, values.kind)
+    make_ready(out)
     if values.share is not None:
         composing.share_experience(loaded, values.share, say)
         skills = [one.skill() for one in loaded]
@@ -73,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
         kind=values.kind,
         weights=weights,
         temperature=values.temperature or composed.alpha,
-        points=values.points or composing.POINTS,
+        points=points,
         draws=values.draws,
         refine=values.refine,
         correction=None if settings is None else asdict(settings),
@@ -83,9 +87,6 @@ def run(arguments: Sequence[str]) -> int:
     policy = composing.new_policy(composition, skills, correction, joint)
     rows = [composing.observations(replay, OBSERVATIONS) for replay in replays]
     report = composition_report(policy, weights, composition.temperature, rows)
-    if out is None:
-        now = datetime.now(timezone.utc)
-        out = Path("runs") / f"composed-{skills[0].task.spec.name}" / f"{now:%Y%m%d-%H%M%S}_{values.kind}"
     composing.save(out, composition, skills, correction, joint, report)
     exported = replace(composing.export_composition(out, out / POLICY, policy), path=relative(out / POLICY))
     found = {"folder": relative(out), **report, "export": asdict(exported)}
@@ -98,6 +99,11 @@ def run(arguments: Sequence[str]) -> int:
     else:
         print(describe(found))
     return 0
+
+
+def _new_folder(robot: str, kind: str) -> Path:
+    """Where a composition goes unless told otherwise."""
+    return Path("runs") / f"composed-{robot}" / f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}_{kind}"
 
 
 def _parser() -> Parser:

@@ -196,14 +196,23 @@ def union_of(replays: Sequence[Replay | None], what: str) -> Callable[[int], Bat
     return lambda count: from_all(known, count)
 
 
-def share_experience(loaded: Sequence[Loaded], updates: int, say: Callable[[str], None]) -> None:
-    """Lets every skill's learner learn from the experience of all, in place; see `policies.sharing`.
+def check_experience(loaded: Sequence[Loaded]) -> None:
+    """Refuses skills that cannot learn from each other's replay, for `share_experience` and `learn_together`.
 
     Raises:
         ConfigurationError: a replay is missing or holds no values of reward terms, or these differ.
     """
+    check_sharing([one.source.name for one in loaded], [one.task for one in loaded], [one.replay for one in loaded])
+
+
+def share_experience(loaded: Sequence[Loaded], updates: int, say: Callable[[str], None]) -> None:
+    """Lets every skill's learner learn from the experience of all, in place; see `policies.sharing`.
+
+    Raises:
+        ConfigurationError: see `check_experience`.
+    """
+    check_experience(loaded)
     tasks, replays = [one.task for one in loaded], [one.replay for one in loaded]
-    check_sharing([one.source.name for one in loaded], tasks, replays)
     say(f"every skill learns from the experience of all, {updates:,} updates each")
     known = [replay for replay in replays if replay is not None]
     learners = [one.learner for one in loaded]
@@ -227,14 +236,28 @@ def learn_together(
     """What the skills are worth together, for all weights, from the union of the replays; see `policies.joint`.
 
     Raises:
-        ConfigurationError: a replay is missing or holds no values of reward terms, or these differ.
+        ConfigurationError: see `check_experience`.
     """
+    check_experience(loaded)
     tasks, replays = [one.task for one in loaded], [one.replay for one in loaded]
-    check_sharing([one.source.name for one in loaded], tasks, replays)
     sample = paid_to_all(tasks, [replay for replay in replays if replay is not None])
     say(f"learning what the skills are worth together from their replay, {settings.updates:,} updates")
     composed = ComposedQ([one.skill() for one in loaded])
     return learn_joint(composed, sample, settings, lambda update, loss: say(f"  {update:>7,}  {loss:.4g}"))
+
+
+def candidates(composed: ComposedQ, points: int, draws: int, refine: int) -> CandidateSettings:
+    """What a composition chooses among; takes what its command line and its file say.
+
+    Raises:
+        ConfigurationError: there are too few, or the skills have no use for points.
+    """
+    if composed.energies and points != POINTS:
+        raise ConfigurationError(
+            f"--points is for Gaussian skills; those of {composed.skills[0].algorithm!r} choose among their own "
+            "candidates"
+        )
+    return CandidateSettings.make(len(composed.skills), composed.action_size, points, draws, refinement=refine)
 
 
 def new_policy(
@@ -242,12 +265,7 @@ def new_policy(
 ) -> CandidatePolicy:
     """The policy of a composition."""
     composed = ComposedQ(skills, composition.kind, correction, joint)
-    if composed.energies and composition.points != POINTS:
-        raise ConfigurationError(
-            f"--points is for Gaussian skills; those of {skills[0].algorithm!r} choose among their own candidates"
-        )
-    sizes = {"points": composition.points, "draws": composition.draws, "refinement": composition.refine}
-    return CandidatePolicy(composed, CandidateSettings.make(len(skills), composed.action_size, **sizes))
+    return CandidatePolicy(composed, candidates(composed, composition.points, composition.draws, composition.refine))
 
 
 def distil_policy(

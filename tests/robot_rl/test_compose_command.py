@@ -108,6 +108,7 @@ def test_a_distilled_actor_is_a_plain_policy_that_names_its_skills(composed):
 def test_skills_of_soft_q_learning_are_composed_too_and_need_no_correction_nor_points(tmp_path, capsys, failed):
     run, out = tmp_path / "run", tmp_path / "both"
     tiny = [word.replace("--sac.", "--soft_q.") for word in TINY]
+    tiny += ["--trainer.keep_terms", "true"]
     assert main(["train", "stand", "--robot", "go2", "--algorithm", "soft_q", "--out", str(run), *tiny]) == 0
     skills = str(sorted((run / "checkpoints").glob("0*"))[0]), str(run), "--names", "early", "late"
     assert main(["compose", *skills, "--weights", "0.25", "0.75", "--distil", "20", "--out", str(out)]) == 0
@@ -122,6 +123,8 @@ def test_skills_of_soft_q_learning_are_composed_too_and_need_no_correction_nor_p
         assert code == 2
         assert words in line
         assert not (tmp_path / "more").exists()
+    line = refused_at_once(capsys, *skills, "--points", 4, "--share", 20, "--out", tmp_path / "more")
+    assert "--points is for Gaussian skills" in line
 
 
 def test_a_missing_replay_is_told_and_the_rest_goes_on(runs, tmp_path, capsys, failed):
@@ -176,6 +179,33 @@ def test_a_mistake_is_one_line(what, runs, failed, tmp_path):
     for word in words:
         assert word in line
     assert not (tmp_path / "out").exists()
+
+
+def refused_at_once(capsys, *arguments):
+    """Runs a command that must fail before it learns anything, so that its one line is all that it says."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in ("compose", *arguments)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_points_that_are_too_few_are_refused_before_anything_is_learnt(runs, tmp_path, capsys):
+    flags = ("--points", 2, "--correct", 20, "--out", tmp_path / "out")
+    assert "1 point or at least 3" in refused_at_once(capsys, runs / "low", runs / "high", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_default_folder_that_cannot_be_written_is_told_before_anything_is_learnt(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("no folder")
+    line = refused_at_once(capsys, runs / "low", runs / "high", "--correct", 20)
+    assert "cannot write runs/composed-go2/" in line
+
+
+def test_the_default_folder_is_not_begun_where_the_skills_cannot_share(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "train it with trainer.keep_terms" in refused_at_once(capsys, runs / "low", runs / "high", "--share", 20)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_is_no_run_and_what_exists_already_are_said(runs, composed, failed, tmp_path):
