@@ -264,16 +264,16 @@ def test_skills_whose_replay_kept_no_terms_cannot_share_it(runs, failed, tmp_pat
 
 @pytest.fixture(scope="module")
 def together(shared):
-    """The same two skills with what they are worth together."""
+    """The same two skills with what they are worth together, and steps up its gradient."""
     runs = [str(shared / axes) for axes in ("x", "y")]
-    assert main(["compose", *runs, "--joint", "20", "--out", str(shared / "together")]) == 0
+    assert main(["compose", *runs, "--joint", "20", "--refine", "2", "--out", str(shared / "together")]) == 0
     return shared / "together"
 
 
 def test_what_was_learnt_together_is_in_the_folder_and_leaves_one_skill_as_it_is(together, shared, tmp_path, capsys):
     policy = ComposedPolicy.load(together / "policy.onnx")
     assert policy.composition.joint
-    assert policy.composition.points == 1
+    assert (policy.composition.points, policy.composition.refinement) == (1, 2)
     assert main(["export", str(together), "--out", str(tmp_path / "again.onnx")]) == 0
     assert main(["compose", str(shared / "x"), str(shared / "y"), "--out", str(tmp_path / "plain")]) == 0
     again, plain = (ComposedPolicy.load(path) for path in (tmp_path / "again.onnx", tmp_path / "plain" / "policy.onnx"))
