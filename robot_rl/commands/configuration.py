@@ -200,12 +200,12 @@ def read_file(path: str | Path) -> dict[str, Any]:
     """Reads a configuration file and checks its keys, not yet their values.
 
     Args:
-        path: of the file; or, where there is none, the name of one of `PRESETS`.
+        path: of the file; or, where there is none, the name of one of `PRESETS` or `RECIPES`.
 
     Raises:
         ConfigurationError: no such file, not YAML, or a key that is unknown or given twice.
     """
-    presets = {preset.stem: preset for preset in PRESETS.glob("*.yaml")}
+    presets = {preset.stem: preset for folder in (RECIPES, PRESETS) for preset in folder.glob("*.yaml")}
     file = Path(path)
     if not file.is_file():
         file = presets.get(str(path), file)

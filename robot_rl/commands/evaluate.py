@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     if values.video:
         make_ready(values.video)
     say(f"{relative(file.path)}: {values.episodes} episodes of {task.name} on {spec.name} in {engine}")
+    for line in unseen(contract, values.goal):
+        say(line)
     result = evaluate(env, act, values.episodes, values.seed, values.goal)
     video = None
     if values.video:
@@ -121,6 +124,16 @@ def _parser() -> Parser:
     parser.add_argument("--video", metavar="FILE.mp4", help="film one more episode")
     add_json(parser)
     return parser
+
+
+def unseen(contract: Contract, goal: Sequence[float] | None) -> list[str]:
+    """A line for each part of a goal, (g,), that lies outside of what the policy saw in training."""
+    found = []
+    for label, value in zip(contract.task.goal_labels, goal or (), strict=False):
+        low, high = contract.task.goal_ranges.get(label, (-math.inf, math.inf))
+        if not low - 1e-9 <= value <= high + 1e-9:
+            found.append(f"goal {label}: {value:g} is outside of what the policy saw in training, {low:g} to {high:g}")
+    return found
 
 
 def _set_weights(policy: Policy, weights: list[float] | None) -> None:

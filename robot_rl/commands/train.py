@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
         },
     )
     from robot_rl.commands.beginning import first_learner
-    from robot_rl.commands.training import CURVE, EVALUATION, evaluate_run, last_figures, start, train_run
+    from robot_rl.commands.training import CURVE, EVALUATION, check_env, evaluate_run, last_figures, start, train_run
     from robot_rl.training.ray_cluster import check_installed
 
     if values.resume:
@@ -84,7 +84,9 @@ def run(arguments: Sequence[str]) -> int:
         config = resolve(layered(advised, file, flags), values.config or "configuration")
         if config.ray:
             check_installed()
-        first_learner(config)  # refuses what it cannot begin with before there is a folder
+        # What cannot be trained is refused before there is a folder.
+        first_learner(config)
+        check_env(config)
         folder = start(config, ["train", *arguments], Path(values.out) if values.out else None)
     result = train_run(folder, config, values.yes)
     # A robot is no simulation: what it learnt is measured on it, by the returns of its training.
@@ -115,7 +117,8 @@ def _parser(brief: bool = False) -> Parser:
     )
     parser.add_argument("--robot", help=f"{', '.join(builtin_robots())}, or the path of a robot's YAML file")
     parser.add_argument("--algorithm", help=f"{', '.join(ALGORITHMS)} [sac]")
-    parser.add_argument("--steps", type=_lenient(brief, whole_number(1)), help="environment steps to train for")
+    steps = "environment steps to train for [the recipe's, or 1,000,000]"
+    parser.add_argument("--steps", type=_lenient(brief, whole_number(1)), help=steps)
     parser.add_argument("--seed", type=_lenient(brief, whole_number(0)), help="of everything random [0]")
     parser.add_argument("--robots", type=_lenient(brief, whole_number(1)), help="copies simulated in step [1]")
     parser.add_argument("--on", choices=BACKENDS, help="where the robot lives: simulated here, or over ROS 2 [mujoco]")
@@ -154,7 +157,8 @@ def _parser(brief: bool = False) -> Parser:
         "--ray", metavar="ADDRESS", help="where they are: a running cluster, HOST:PORT or auto [this machine alone]"
     )
     parser.add_argument("--yes", action="store_true", help="do not ask before a robot moves")
-    parser.add_argument("--config", metavar="FILE", help="YAML file with settings, a run's config.json, or few_steps")
+    config = "YAML file with settings, a run's config.json, few_steps, or a recipe by name, such as walk-go2"
+    parser.add_argument("--config", metavar="FILE", help=config)
     parser.add_argument("--resume", metavar="RUN", help="continue a run from its newest checkpoint")
     parser.add_argument("--out", metavar="DIR", help="folder of the run [runs/TASK-ROBOT/TIME_ALGORITHM_sSEED]")
     add_json(parser)

@@ -96,6 +96,8 @@ def train_run(folder: Path, config: TrainingConfig, yes: bool = False) -> RunRes
         plot_learning_curve(run.metrics, folder / CURVE, f"{config.title}, {config.algorithm}")
     if training.interrupted:
         say(f"interrupted at step {training.steps:,}; continue with: robot-rl train --resume {relative(folder)}")
+    elif not training.updates:
+        say(f"no update was made in {training.steps:,} steps, so the policy is as it was drawn: {_no_update(config)}")
     export = None if training.interrupted or config.robot is None else export_run(folder, folder / POLICY)
     return RunResult(folder, config, training, export)
 
@@ -133,6 +135,19 @@ def _evaluation_env(config: TrainingConfig) -> Any:
     if config.robot is None:
         return config.make_suite_env()
     return make_env(config.spec(), config.make_task(), backend=config.engine)
+
+
+def _no_update(config: TrainingConfig) -> str:
+    settings = config.algorithm_settings
+    if "steps" in settings:
+        return f"{config.algorithm} makes one after each {settings['steps']:,} steps ({config.algorithm}.steps)"
+    return f"the first {config.trainer['start_steps']:,} are random ones (trainer.start_steps)"
+
+
+def check_env(config: TrainingConfig) -> None:
+    """Makes what a run is evaluated in, and closes it again; raises where the model or the task does not suit."""
+    if not config.real_time:
+        _evaluation_env(config).close()
 
 
 def last_figures(result: RunResult) -> list[tuple[str, str]]:

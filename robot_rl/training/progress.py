@@ -43,8 +43,9 @@ class Progress:
             self._bar.set_postfix(figures)
             return
         speed = metrics.get("speed/steps_per_second")
-        if speed:
-            # The speed of this interval: the random steps at the start are no measure of what follows.
+        if speed and metrics.get("speed/updates_per_second"):
+            # The speed of this interval. The random steps at the start, which are followed by no update, are no measure
+            # of what comes after them.
             figures["left"] = _clock((self._total - step) / speed)
         words = "  ".join(f"{label} {figure}" for label, figure in figures.items())
         self.say(f"step {step}/{self._total}  {words}")

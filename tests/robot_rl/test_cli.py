@@ -12,7 +12,7 @@ import yaml
 
 from robot_rl.cli import main
 from robot_rl.commands import policy_files
-from robot_rl.commands.configuration import saved_config
+from robot_rl.commands.configuration import read_file, saved_config
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS
 from robot_rl.spec_file import BUILTIN
@@ -74,6 +74,41 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
     again = json.loads((out / "config.json").read_text())
     assert again.pop("trainer") == {**config.pop("trainer"), "total_steps": 100}
     assert again == config
+
+
+@pytest.mark.parametrize(("algorithm", "says"), [("sac", "first 5,000 are random"), ("ppo", "after each 2,048 steps")])
+def test_a_run_without_an_update_says_so(algorithm, says, tmp_path, capsys):
+    given = ["train", "stand", "--robot", "go2", "--algorithm", algorithm, "--steps", "110"]
+    given += ["--trainer.evaluation_interval", "0", f"--{algorithm}.hidden_sizes", "8"]
+    assert main([*given, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    assert "no update was made in 110 steps" in said
+    assert says in said
+    assert "left" not in said  # from random steps nobody knows how long it will take
+
+
+def test_a_robot_whose_model_does_not_suit_leaves_no_run(tmp_path, failed):
+    robot = tmp_path / "mine.yaml"
+    model = BUILTIN.parents[1] / "sim" / "models" / "go2.xml"
+    robot.write_text((BUILTIN / "go2.yaml").read_text().replace("FL_hip_joint", "FL_hop_joint"))
+    text = robot.read_text()
+    robot.write_text(text.replace(next(w for w in text.split() if w.endswith("go2.xml")), str(model)))
+    code, line = failed("train", "stand", "--robot", robot, "--steps", "110", "--out", tmp_path / "run")
+    assert code == 2
+    assert "FL_hop_joint" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_is_read_by_its_name():
+    assert read_file("walk-go2")["task"] == {"step_height": 0.08}
+
+
+def test_a_goal_that_the_policy_never_saw_is_said(capsys):
+    given = ["evaluate", "go2-walk", "--episodes", "1", "--seconds", "0.1"]
+    assert main([*given, "--goal", "1.6", "0", "0", "2"]) == 0
+    assert "goal forward m/s: 1.6 is outside of what the policy saw in training, 0.6 to 0.6" in capsys.readouterr().err
+    assert main([*given, "--goal", "0.6", "0", "0", "2"]) == 0
+    assert "outside" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("algorithm", ["a3c", "acktr"])
