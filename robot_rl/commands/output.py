@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from robot_rl.training.files import finite
 
 
 def say(line: str) -> None:
@@ -19,17 +20,7 @@ def say(line: str) -> None:
 
 def print_json(value: Any) -> None:
     """Prints a result for a machine; numbers that are not finite become null."""
-    print(json.dumps(_finite(value), indent=2, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    print(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> str:

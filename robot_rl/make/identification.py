@@ -13,6 +13,7 @@ from robot_rl.motion_log import MotionLog
 from robot_rl.robot import Robot
 from robot_rl.ros_spec import RosSettings
 from robot_rl.spec import RobotSpec
+from robot_rl.training.files import finite
 
 if TYPE_CHECKING:
     from sim.identified import Identification
@@ -67,10 +68,10 @@ class IdentifiedRobot:
     yaml: str
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """All of it as JSON values; null for the numbers of what is not identified."""
         found = self.identification
         names, correlation = found.correlation
-        return {
+        values = {
             "robot": found.robot,
             "seconds": found.seconds,
             "parameters": [{**vars(one), "identified": one.identified} for one in found.found],
@@ -78,6 +79,7 @@ class IdentifiedRobot:
             "correlation": {"names": list(names), "matrix": correlation.tolist()},
             "randomize": dict(self.terms),
         }
+        return {name: finite(value) for name, value in values.items()}
 
 
 def identify_robot(

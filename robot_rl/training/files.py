@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -108,6 +109,17 @@ def read_checked(path: Path, size: int, digest: str) -> bytes:
     if sha256(content) != digest:
         raise StorageError(f"{path} is damaged: its SHA-256 is not the one that was recorded")
     return content
+
+
+def finite(value: Any) -> Any:
+    """A value of dictionaries, lists and numbers for JSON: null where a number is not finite, as JSON has none such."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def to_json(value: Any) -> bytes:

@@ -59,6 +59,19 @@ def test_what_was_asked_for_and_is_not_told_has_exit_code_4(folder, failed):
     assert "torque_speed.stall: too little motion" in line
 
 
+def test_what_is_not_identified_is_null_in_the_file_beside(folder, capsys, tmp_path):
+    out = tmp_path / "arm.yaml"
+    flags = ["--parameters", "damping", "torque_speed", "--threads", "1"]
+    assert main(["identify", "planar_arm", str(folder / "arm.npz"), "--out", str(out), *flags]) == 4
+    assert "torque_speed.stall was asked for and is not identified" in capsys.readouterr().out
+    result = json.loads(out.with_suffix(".json").read_text())
+    found = {one["name"]: one for one in result["parameters"]}
+    stall, damping = found["torque_speed.stall"], found[f"damping.{load_robot('planar_arm').joint_names[0]}"]
+    assert (stall["identified"], stall["value"], stall["low"]) == (False, None, None)
+    assert damping["identified"]
+    assert damping["low"] < damping["value"] < damping["high"]
+
+
 def test_mistakes_are_told_in_one_line(folder, failed, tmp_path):
     log = folder / "arm.npz"
     code, line = failed("identify", "go2", log)
