@@ -152,7 +152,9 @@ class LogFit:
         unit = self.spec.simulation.physics_dt / self.parameters[own].scale
         for _ in range(_DELAY_SEARCHES):
             slopes = zip(fit.slopes, fit.deviations, strict=True)
-            weighted = np.concatenate([(slope[others] / s).reshape(len(others), -1) for slope, s in slopes], axis=1)
+            # No -1 for the width: the delay may be the only unknown, and it cannot be told from no rows.
+            parts = [(slope[others] / s).reshape(len(others), slope[0].size) for slope, s in slopes]
+            weighted = np.concatenate(parts, axis=1)
             normal = inverse_of(weighted @ weighted.T + prior * np.eye(len(others)))
             ends: list[tuple[Array, Array]] = []  # an x and what is left there of the weighted residuals
             first = max(0, int(fit.x[own] / unit) - _INTERVALS)

@@ -169,6 +169,15 @@ def test_without_stamps_only_the_sum_of_both_delays_is_known(hinge):
     assert found["actuation_delay.delay"].value == pytest.approx(0.0134 + 0.0061, abs=2e-3)
 
 
+def test_a_delay_is_found_where_it_is_the_only_unknown(hinge):
+    log = recorded(hinge, {"actuation_delay": {"delay": 0.0134}})
+    found = identify(hinge, [log], ["actuation_delay"])
+    assert [one.name for one in found.found] == ["actuation_delay.delay"]
+    delay = found["actuation_delay.delay"]
+    assert delay.value == pytest.approx(0.0134, abs=1e-4)
+    assert delay.low <= 0.0134 <= delay.high
+
+
 def test_a_robot_that_does_not_move_is_refused_with_what_cannot_be_known(hinge):
     log = recorded(hinge, {})
     still = replace(log, command=np.zeros_like(log.command))
