@@ -23,6 +23,8 @@ Array = NDArray[np.floating]
 
 _DOUBTED = ("friction_loss", "damping")
 """What is not sought in logs of a standing robot."""
+_ON_TIME = 1e-6
+"""s: readings that are late by less are not late; stamps are rounded."""
 _STILL = 0.02
 """rad: a joint that covers less does not move."""
 
@@ -54,8 +56,9 @@ def identify(
     logs = [log.ordered(spec) for log in logs]
     if not logs:
         raise ConfigurationError("an identification needs at least one log")
-    for log in logs:
-        _check_motion(log, spec)
+    if not kinds or any(kind in KINDS for kind in kinds):  # what is read off the stamps needs no motion
+        for log in logs:
+            _check_motion(log, spec)
     wanted = tuple(kinds) if kinds else tuple(name for name, kind in KINDS.items() if kind.by_default)
     if not kinds and any(log.effort is None for log in logs if log.base == "held"):
         # Without torques a gain acts like damping, inertia and delay together; it is what the controller was told.
@@ -71,6 +74,8 @@ def identify(
         # A robot that was never held: its friction is not sought, and yet it is not exactly what the file says.
         doubted = [] if base == "held" or stages or kinds else list(_DOUBTED)
         shown, doubted = (list(applicable(some, spec, base)) for some in (shown, doubted))
+        if not shown:
+            continue
         stage = Stage(spec, base, of_base, shown, doubted, known, threads, progress)
         stage.run(stages[-1] if stages else None)
         known |= stage.values
@@ -86,7 +91,8 @@ def identify(
     delay, jitter = _observation_delay(logs)
     if kinds is None or OBSERVATION_DELAY in kinds:
         found.append(delay)
-    if not any(one.identified for one in found if one.name != delay.name):
+    # By default stamps alone are too little to call it an identification; whoever asks for them gets them.
+    if not any(one.identified for one in found if kinds or one.name != delay.name):
         raise CheckFailed(
             f"nothing can be identified from {', '.join(log.source for log in logs)}: "
             + "; ".join(f"{one.name}: {one.reason}" for one in found[:3])
@@ -131,6 +137,7 @@ def _observation_delay(logs: Sequence[MotionLog]) -> tuple[Found, float]:
     count = sum(weight for _, weight in ages)
     mean = float(sum(weight * age[0] for age, weight in ages) / count)
     jitter = float(np.sqrt(sum(weight * (age[1] ** 2 + (age[0] - mean) ** 2) for age, weight in ages) / count))
+    mean, jitter = (value if abs(value) >= _ON_TIME else 0.0 for value in (mean, jitter))
     deviation = float(jitter / np.sqrt(count))
     low, high = max(0.0, mean - 1.96 * deviation), mean + 1.96 * deviation
     return Found(name, "s", 0.0, mean, deviation, low, high, note="by the stamps of the readings"), jitter

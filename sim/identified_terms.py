@@ -34,8 +34,10 @@ def terms_of(found: Identification, spec: RobotSpec, fixed: bool = False) -> dic
     for one in found.found:
         if not one.identified:
             continue
-        value = _number(one.value) if fixed else _distribution(one)
         kind, _, rest = one.name.partition(".")
+        if kind == OBSERVATION_DELAY and one.value == 0.0 and found.jitter <= _SMALLEST_JITTER:
+            continue  # nothing is late, and simulating late readings costs time
+        value = _number(one.value) if fixed else _distribution(one)
         term = terms.setdefault(kind, {})
         if kind in ("damping", "friction_loss", "armature"):
             term.setdefault("value", {})[rest] = value

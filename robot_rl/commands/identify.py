@@ -65,7 +65,8 @@ def report(found: Any) -> str:
         for one in found.found
         if one.identified
     ]
-    sections = [f"{found.robot}: {len(known)} numbers from {found.seconds:.0f} s of motion", table([head, *known])]
+    origin = f"{found.seconds:.0f} s of motion" if found.seconds else "the stamps of the readings"
+    sections = [f"{found.robot}: {len(known)} numbers from {origin}", table([head, *known])]
     unknown = [(one.name, one.reason) for one in found.found if not one.identified]
     if unknown:
         sections += ["Not identified, left as in the robot's file", table([("parameter", "why"), *unknown])]
@@ -74,7 +75,7 @@ def report(found: Any) -> str:
         for one in found.validation
     ]
     names = ("log", "held-out motion, RMS error", "robot file", "identified", "sensor noise", "unit")
-    sections += [table([names, *rows])]
+    sections += [table([names, *rows])] if rows else []
     return "\n".join(sections)
 
 

@@ -72,6 +72,15 @@ def test_what_is_not_identified_is_null_in_the_file_beside(folder, capsys, tmp_p
     assert damping["low"] < damping["value"] < damping["high"]
 
 
+def test_the_delay_of_the_readings_alone_may_be_asked_for(folder, capsys, tmp_path):
+    out = tmp_path / "arm.yaml"
+    flags = ["--parameters", "observation_delay", "--threads", "1"]
+    assert main(["identify", "planar_arm", str(folder / "arm.npz"), "--out", str(out), *flags]) == 0
+    assert "observation_delay.delay" in capsys.readouterr().out
+    # Readings of a simulated robot are on time, but for the rounding of their stamps: nothing to randomise.
+    assert load_randomization(str(out), load_robot("planar_arm")).settings == {}
+
+
 def test_mistakes_are_told_in_one_line(folder, failed, tmp_path):
     log = folder / "arm.npz"
     code, line = failed("identify", "go2", log)

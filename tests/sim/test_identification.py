@@ -178,6 +178,27 @@ def test_a_delay_is_found_where_it_is_the_only_unknown(hinge):
     assert delay.low <= 0.0134 <= delay.high
 
 
+def test_the_delay_of_the_readings_is_found_without_any_motion(hinge):
+    log = recorded(hinge, {"observation_delay": {"delay": 0.0061}})
+    for one in (log, replace(log, command=np.zeros_like(log.command))):
+        found = identify(hinge, [one], ["observation_delay"])
+        assert found["observation_delay.delay"].value == pytest.approx(0.0061, abs=1e-5)
+        assert terms_of(found, hinge, fixed=True) == {"observation_delay": {"delay": pytest.approx(0.0061, abs=1e-5)}}
+        assert found.validation == ()
+    with pytest.raises(CheckFailed, match=r"nothing can be identified.*observation_delay.delay: collinear"):
+        identify(hinge, [replace(log, age=None)], ["observation_delay"])
+
+
+def test_readings_that_are_late_by_rounding_alone_are_on_time(hinge):
+    log = recorded(hinge, {})
+    assert log.age is not None
+    found = identify(hinge, [log], ["damping", "observation_delay"])
+    delay = found["observation_delay.delay"]
+    assert delay.identified
+    assert (delay.value, delay.low, delay.high) == (0.0, 0.0, 0.0)
+    assert terms_of(found, hinge).keys() == {"damping"}
+
+
 def test_a_robot_that_does_not_move_is_refused_with_what_cannot_be_known(hinge):
     log = recorded(hinge, {})
     still = replace(log, command=np.zeros_like(log.command))
