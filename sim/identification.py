@@ -22,7 +22,7 @@ from sim.identified import Found, Identification
 Array = NDArray[np.floating]
 
 _DOUBTED = ("friction_loss", "damping")
-"""What is not sought in logs of a standing robot."""
+"""What moves a standing robot otherwise than its file says, where nobody looked for it."""
 _ON_TIME = 1e-6
 """s: readings that are late by less are not late; stamps are rounded."""
 _STILL = 0.02
@@ -71,8 +71,8 @@ def identify(
         if not of_base:
             continue
         shown = [k for k in wanted if k in KINDS and k not in taken and (kinds or base in KINDS[k].bases)]
-        # A robot that was never held: its friction is not sought, and yet it is not exactly what the file says.
-        doubted = [] if base == "held" or stages or kinds else list(_DOUBTED)
+        # Friction that no held log was asked for, nor this one, is nevertheless not exactly what the file says.
+        doubted = [kind for kind in _DOUBTED if base == "standing" and kind not in taken and kind not in shown]
         shown, doubted = (list(applicable(some, spec, base)) for some in (shown, doubted))
         if not shown:
             continue

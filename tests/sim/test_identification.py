@@ -158,6 +158,24 @@ def test_payload_and_where_it_sits_are_found_on_the_feet():
     assert found["center_of_mass.base.y"].value == pytest.approx(-0.01, abs=2e-3)
 
 
+@pytest.mark.parametrize("kinds", [None, ["actuation_delay", "payload"]], ids=["by default", "asked for"])
+def test_on_its_feet_a_robot_of_unknown_friction_does_not_tell_its_delay(kinds):
+    """Friction and damping of half as much again make it follow as late as 20 ms more would."""
+    spec = load_robot("go2")
+    hidden = {"actuation_delay": {"delay": 0.012}, "friction_loss": {"ratio": 1.5}, "damping": {"ratio": 1.5}}
+    robot = MujocoRobot(spec, randomization=Randomization(hidden, spec))
+    log = record_motion(robot, standing_motion(spec, 8.5), "standing", np.random.default_rng(0))
+    found = identify(spec, [log], kinds)
+    delay = found["actuation_delay.delay"]
+    assert not delay.identified
+    assert "acts like friction_loss and damping" in delay.reason
+    assert "held" in delay.reason
+    known = [one for one in found.found if one.identified]
+    assert "payload.kg" in [one.name for one in known]
+    assert all(one.low <= one.nominal <= one.high for one in known)  # the rest is as in the robot's file
+    assert "actuation_delay" not in terms_of(found, spec)
+
+
 def test_without_stamps_only_the_sum_of_both_delays_is_known(hinge):
     log = recorded(hinge, HIDDEN)
     ticks = 0.02 * np.arange(len(log.time))
