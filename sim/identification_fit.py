@@ -52,7 +52,7 @@ class LogFit:
         """
         self.spec, self.replays, self.parameters = spec, replays, parameters
         self._known, self._progress = dict(known), progress
-        self._floors = [self._floors_of(replay) for replay in replays]
+        self._floors = [floors_of(replay) for replay in replays]
 
     def values(self, x: Array) -> dict[str, float]:
         """All numbers by name, the known ones too."""
@@ -186,13 +186,14 @@ class LogFit:
             fit = found
         return fit
 
-    def _floors_of(self, replay: Replay) -> Array:
-        """Least deviation of each column, (C,): a fifth of the noise that the robot's file states."""
-        least = {"joint_position": 1e-4, "joint_velocity": 1e-2}
-        noise = [max(0.2 * replay.spec.sensors.get(name, 0.0), least.get(name, 0.0)) for name in replay.sensors]
-        limits = np.tile(_PARTS_OF_LIMIT * self.spec.effort_limit, len(noise) // self.spec.joints)
-        of_effort = np.array([name == "joint_effort" for name in replay.sensors])
-        return np.where(of_effort, np.maximum(noise, limits), noise)
+
+def floors_of(replay: Replay) -> Array:
+    """Least deviation of each column that means anything, (C,): a fifth of the noise that the robot's file states."""
+    spec, least = replay.spec, {"joint_position": 1e-4, "joint_velocity": 1e-2}
+    noise = [max(0.2 * spec.sensors.get(name, 0.0), least.get(name, 0.0)) for name in replay.sensors]
+    limits = np.tile(_PARTS_OF_LIMIT * spec.effort_limit, len(noise) // spec.joints)
+    of_effort = np.array([name == "joint_effort" for name in replay.sensors])
+    return np.where(of_effort, np.maximum(noise, limits), noise)
 
 
 def _spread(residuals: Residuals, floors: Sequence[Array]) -> float:

@@ -11,7 +11,7 @@ from robot_rl.errors import ConfigurationError
 from robot_rl.motion_log import MotionLog
 from robot_rl.spec import RobotSpec
 from sim.identifiability import LIMIT, unidentifiable
-from sim.identification_fit import LogFit, Progress
+from sim.identification_fit import LogFit, Progress, floors_of
 from sim.identification_parameters import Parameter, applicable, parameters_of, settings_of
 from sim.identification_replay import DELAY, Replay
 from sim.identified import CONFIDENCE, Found, Validation
@@ -151,13 +151,14 @@ class Stage:
         rows = []
         units = {"joint_position": "rad", "joint_velocity": "rad/s", "joint_effort": "N m"}
         for replay, cut in zip(self._whole, self._cuts, strict=True):
-            late = replay.time > cut
+            late, floors = replay.time > cut, floors_of(replay)
             errors = [(motion - replay.measured)[late] for motion in replay.motions([{}, known])]
             for sensor in dict.fromkeys(replay.sensors):
                 columns = [name == sensor for name in replay.sensors]
                 before, after = (float(np.sqrt(np.mean(error[:, columns] ** 2))) for error in errors)
                 noise = replay.spec.sensors.get(sensor, 0.0)
-                rows.append(Validation(replay.log.source, sensor, units[sensor], before, after, noise))
+                floor = float(np.sqrt(np.mean(floors[columns] ** 2)))
+                rows.append(Validation(replay.log.source, sensor, units[sensor], before, after, noise, floor))
         return rows
 
     def _settle(self, sought: LogFit, fit: Fit, before: Stage | None) -> None:

@@ -51,6 +51,8 @@ class Validation:
     after: float
     noise: float
     """Standard deviation of the sensor's noise by the robot's file."""
+    floor: float = 0.0
+    """Root mean square below which no log is trusted."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def _failures(found: Any, asked: Sequence[str] | None) -> list[str]:
         f"{one.sensor} of {Path(one.source).name} is simulated worse than with the robot's file: {one.after:.4g} "
         f"instead of {one.before:.4g} {one.unit}"
         for one in found.validation
-        if one.after > _SLACK * one.before
+        if one.after > max(_SLACK * one.before, one.floor)
     ]
 
 

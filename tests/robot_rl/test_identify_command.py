@@ -1,13 +1,16 @@
 """`robot-rl excite` and `robot-rl identify` as a person calls them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
 from robot_rl.cli import main
+from robot_rl.commands.identify import _failures
 from robot_rl.spec_file import load_robot
+from sim.identified import Identification, Validation
 from sim.randomization import load_randomization
 
 
@@ -109,3 +112,13 @@ def test_mistakes_are_told_in_one_line(folder, failed, tmp_path):
     assert code == 4
     assert "too little motion" in line
     assert all(joint in line for joint in load_robot("planar_arm").joint_names)
+
+
+def test_what_is_worse_by_less_than_a_log_is_trusted_passes():
+    # A simulated robot that is as its file says: what differs is rounding, once better and once worse.
+    own = Validation("own.npz", "joint_effort", "N m", before=3.6e-12, after=5.7e-5, noise=0.0, floor=7e-3)
+    worse = replace(own, after=8e-3)
+    passes, fails = (_failures(Identification("go2", (), (one,)), None) for one in (own, worse))
+    assert passes == []
+    assert len(fails) == 1
+    assert "joint_effort of own.npz is simulated worse" in fails[0]
