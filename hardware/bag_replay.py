@@ -1,11 +1,13 @@
 """Turns recorded episodes into transitions: observations, rewards and ends are computed anew from the robot's states.
 
-So a bag can teach another task than the one it was recorded with, as long as the robot is the same.
+So a bag can teach another task than the one it was recorded with, as long as the robot is the same. How far what is
+computed is what was recorded, tells whether the task is the recorded one.
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,17 +18,21 @@ from numpy.typing import NDArray
 from hardware import messages, policy_topics
 from hardware.bag import Bag, Episode, topic_of
 from hardware.policy_topics import PolicyMessages, PolicyTick
+from hardware.ramp import BLEND_TIME
 from hardware.sensor_topics import BASE_SENSORS, sources, state_of
 from robot_rl.arrays import frozen
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.interaction import Interaction
 from robot_rl.robot import RobotState
+from robot_rl.stepping import CLOCK
 from robot_rl.task import Task
 
 Array = NDArray[Any]
 
 _SAME = 2e-6
 """s within which two stamps are one: a stamp since 1970 has no more digits as a float."""
+ALIKE = 1e-3
+"""In its unit: what a number of an observation or command may differ by from the recorded one and still be the same."""
 _MARGIN = 1_500_000_000
 """ns around an episode in which its states are looked for."""
 
@@ -68,14 +74,36 @@ class ReplayReport:
     """Ticks that gave no transition, because a state around them is missing or the task had ended."""
     observation_error: float = float("nan")
     """Largest difference between a recomputed observation and the recorded one; NaN where they have other entries."""
+    observations_compared: int = 0
+    """Ticks whose recomputed observation has the entries of the recorded one."""
+    observations_differing: int = 0
+    """Those of them on which the newest readings differ by more than `ALIKE`."""
     command_error: float = float("nan")
-    """rad or m, largest difference between the recomputed command and the one that was sent."""
+    """rad or m, largest difference between the recomputed command and the one that was sent, after the blend; NaN where
+    no tick is after it."""
+    commands_differing: int = 0
+    """Ticks on which that is more than `ALIKE`."""
+    blended: int = 0
+    """Ticks at the beginning of episodes whose command is not compared: a deployment blends the policy's in."""
     other_robot_file: bool = False
     """Whether the robot's file has changed since."""
 
     def note(self, name: str, error: float) -> None:
         """Takes one difference in."""
         setattr(self, name, float(np.fmax(getattr(self, name), error)))
+
+    def compare_command(self, computed: Array, recorded: Array) -> None:
+        """Takes in the commands of one tick, (n,)."""
+        error = float(np.abs(computed - recorded).max())
+        self.note("command_error", error)
+        self.commands_differing += error > ALIKE
+
+    def compare_observation(self, computed: Array, recorded: Array, newest: NDArray[np.bool_]) -> None:
+        """Takes in the observations of one tick, (size,); `newest` says which numbers are not of earlier ticks."""
+        error = np.abs(computed - recorded)
+        self.note("observation_error", float(error.max()))
+        self.observations_compared += 1
+        self.observations_differing += bool(error[newest].max() > ALIKE)
 
 
 def transitions(bags: Sequence[Bag], task: Task, goal: Array | None = None) -> tuple[BagTransitions, ReplayReport]:
@@ -130,6 +158,9 @@ def _replay(
     states = _States(bags, episode, task)
     task.check_robot(states.provides)
     comparable = list(episode.about.get("observation_labels", ())) == list(task.layout.labels)
+    newest = _newest(task)
+    blended = _blended(episode, task)
+    strides = _Strides(task)
     last = episode.ended.get("stamp")
     stamps = [tick.stamp for tick in ticks] + ([] if last is None else [float(last)])
     epoch, dt = stamps[0], task.spec.control_dt
@@ -141,14 +172,17 @@ def _replay(
     for k in range(len(stamps) - 1):
         tick = ticks[k]
         applied = frozen(in_force)
+        ahead = strides.ahead(stamps[k] - epoch, tick.goal)
         if not running or not np.array_equal(interaction.goal, tick.goal):
-            state = states.at(stamps[k], epoch, applied)
+            state = states.at(stamps[k], epoch - ahead, applied)
             if state is None:
                 continue
             interaction.reset(state, applied, tick.goal)
             settling = task.layout.length if k else 0
         observation = interaction.observation()
-        after = states.at(stamps[k + 1], epoch, frozen(tick.command))
+        after = states.at(stamps[k + 1], epoch - ahead, frozen(tick.command))
+        if k >= blended:
+            interaction.in_force(applied)
         command = interaction.command(tick.action)
         in_force = tick.command
         running = after is not None
@@ -158,15 +192,49 @@ def _replay(
         if settling:
             settling -= 1
             continue
-        report.note("command_error", float(np.abs(command.position - tick.command).max()))
+        if k < blended:
+            report.blended += 1
+        else:
+            report.compare_command(command.position, tick.command)
         if comparable:
-            report.note("observation_error", float(np.abs(observation - tick.observation).max()))
+            report.compare_observation(observation, tick.observation, newest)
         late = stamps[k + 1] - stamps[k] >= 1.5 * dt
         row = (float(outcome.reward), interaction.observation(), bool(outcome.terminated), stamps[k] - epoch, late)
         found.append((observation, tick.action, *row))
         if outcome.terminated:
             break
     return found
+
+
+def _newest(task: Task) -> NDArray[np.bool_]:
+    """Which numbers of an observation are of its own tick, (size,)."""
+    newest = np.zeros(task.layout.size, dtype=bool)
+    for entry in task.layout.entries:
+        newest[entry.start : entry.start + entry.size] = entry.age == 0
+    return newest
+
+
+def _blended(episode: Episode, task: Task) -> int:
+    """Ticks of an episode in which the policy's commands were blended in; the time may be missing in older bags."""
+    return max(0, math.ceil(float(episode.about.get("blend_time", BLEND_TIME)) / task.spec.control_dt - 1e-9) - 1)
+
+
+class _Strides:
+    """How far their clock is ahead of the robot's: where the cadence changes they go on, as with `PolicyRunner`."""
+
+    def __init__(self, task: Task) -> None:
+        self._by_clock = CLOCK in task.layout.labels
+        self._cadence: float | None = None
+        self._ahead = 0.0
+
+    def ahead(self, time: float, goal: Array) -> float:
+        """s, at a tick of that time, s since the episode began, and goal, (g,)."""
+        if self._by_clock:
+            cadence = float(goal[-1])
+            if self._cadence is not None and cadence not in (0.0, self._cadence):
+                self._ahead = (time + self._ahead) * self._cadence / cadence - time
+            self._cadence = cadence
+        return self._ahead
 
 
 def _ticks(bag: Bag, episode: Episode) -> list[PolicyTick]:

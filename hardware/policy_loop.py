@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from hardware.episode import EpisodeMeter, EpisodeReport
 from hardware.goals import Goals
-from hardware.ramp import Ramp
+from hardware.policy_topics import about_settings
+from hardware.ramp import BLEND_TIME, Ramp
 from hardware.real_time import RealTime, real_time
 from hardware.recorder_process import RecorderProcess
 from hardware.robot_side import RobotSide
@@ -41,7 +42,7 @@ class LoopSettings:
 
     settle_time: float = 0.5
     """s of standing still at rest before the policy takes over."""
-    blend_time: float = 0.3
+    blend_time: float = BLEND_TIME
     """s in which its commands grow from rest to their full size."""
     real_time: RealTime = field(default_factory=RealTime)
 
@@ -246,7 +247,10 @@ class PolicyLoop:
             self._meter.begin(state)
         self._runner.reset(self.goals.now(time.monotonic()).values)
         if self.recorder is not None:
-            self.recorder.begin_episode(self._runner.goal, self.supervision.previous)
+            contract = self._runner.policy.contract
+            about = about_settings(contract.task.settings, contract.observation_settings)
+            blend = self._settings.blend_time
+            self.recorder.begin_episode(self._runner.goal, self.supervision.previous, blend_time=blend, **about)
         return state
 
     def _record(self) -> None:

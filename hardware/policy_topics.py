@@ -8,6 +8,9 @@
 | `policy/goal` | std_msgs/Float64MultiArray | (g,) |
 | `policy/episode` | std_msgs/String | JSON: where an episode begins and ends, and what the numbers mean |
 
+The marker of a beginning also tells the task's settings, and what was observed (`about_task`): with them the task can
+be made again.
+
 The four of one control tick share their time in the bag. The stamp of the state that the policy answered is the stamp
 of the command, and the label of the dimension of the arrays, for a Float64MultiArray has no stamp.
 """
@@ -16,12 +19,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware.message_types import MessageTypes
+from robot_rl.observation_settings import ObservationSettings
+from robot_rl.task import Task
 
 Array = NDArray[Any]
 
@@ -46,6 +52,25 @@ class PolicyTick(NamedTuple):
     """(g,)."""
     stamp: float
     """s, of the robot's clock: of the state that the observation was made of; NaN where unknown."""
+
+
+def about_settings(settings: Mapping[str, Any], observation: ObservationSettings) -> dict[str, Any]:
+    """The settings of a task as the marker of a beginning tells them, JSON values; `make_task` takes both.
+
+    Args:
+        settings: of the task, by name.
+        observation: what of it is observed.
+    """
+    chosen = {name: value for name, value in asdict(observation).items() if value not in (None, ())}
+    return {"task_settings": dict(settings), "observation_settings": chosen}
+
+
+def about_task(task: Task) -> dict[str, Any]:
+    """What `Recorder.begin_episode` is given of a task, so that the same one can be made from the bag."""
+    settings = getattr(task, "settings", None)
+    given = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else {}
+    observation = ObservationSettings(task.layout.length, task.layout.history, camera=task.camera is not None)
+    return about_settings(given, observation)
 
 
 class PolicyMessages:
@@ -98,6 +123,12 @@ class PolicyMessages:
         lacking = [key for key in ("number", "robot", "robot_digest") if key not in about]
         if about["event"] == "begin" and lacking:
             raise self._types.damaged(TEXT, f"the marker of a beginning lacks {', '.join(map(repr, lacking))}")
+        for key in ("task_settings", "observation_settings"):
+            if not isinstance(about.get(key, {}), dict):
+                raise self._types.damaged(TEXT, f"{key!r} of the marker of a beginning is no object: {about[key]!r}")
+        blend = about.get("blend_time", 0.0)
+        if not isinstance(blend, (int, float)) or not np.isfinite(blend):
+            raise self._types.damaged(TEXT, f"'blend_time' of the marker of a beginning is no number: {blend!r}")
         return about
 
     def _array(self, values: Array, stamp: float) -> bytes:

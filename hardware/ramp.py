@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
+BLEND_TIME = 0.3
+"""s in which the commands of a policy that takes over grow from rest to full size, where nobody says otherwise."""
+
 
 class Ramp:
     """Straight lines in joint space, all joints arriving together, then a rest."""

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware.policy_topics import about_task
 from hardware.recorder import Recorder
 from hardware.recorder_process import RecorderProcess
 from hardware.ros_robot import RosRobot
@@ -37,7 +38,8 @@ class RecordedEnv(gymnasium.Wrapper[Array, Array, Array, Array]):
         """Begins an episode and its file."""
         self._recorder.end_episode("reset", self._robot.robot_time)
         self._observation, info = self.env.reset(seed=seed, options=options)
-        self._recorder.begin_episode(self._of_robot.goal, self._of_robot.state.applied)
+        about = about_task(self._of_robot.task)
+        self._recorder.begin_episode(self._of_robot.goal, self._of_robot.state.applied, blend_time=0.0, **about)
         return self._observation, info
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:

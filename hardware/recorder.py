@@ -168,7 +168,8 @@ class Recorder:
             goal: (g,), of the episode.
             command: (n,), joint command in force, rad or m; what the first command's change is counted from.
             moment: ns since 1970, when it began; now by default.
-            about: anything else to remember; JSON values.
+            about: anything else to remember; JSON values. Of a task `about_task` gives what it takes to make it again;
+                `blend_time` is the time, s, in which commands grow to what the policy asks for.
         """
         given = {"goal": _listed(goal), "command": _listed(command), **about}
         self._begin(False, {name: value for name, value in given.items() if value is not None}, moment)

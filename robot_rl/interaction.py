@@ -104,6 +104,10 @@ class Interaction:
             frozen(array)
         self._observer.reset(state, self._action[where], self.goal[where], where)
 
+    def in_force(self, command: Array) -> None:
+        """Says which command was applied last, (..., n), where it is another than the last of `command`."""
+        self._command = frozen(command)
+
     def command(self, action: Array) -> JointCommand:
         """Turns an action in [-1, 1], (..., d), into the joint command to apply; values beyond are clipped.
 
