@@ -24,7 +24,7 @@ from robot_rl.arrays import frozen
 from robot_rl.errors import ConfigurationError, InvalidInput
 from robot_rl.interaction import Interaction
 from robot_rl.robot import RobotState
-from robot_rl.stepping import CLOCK
+from robot_rl.stepping import CLOCK, Strides
 from robot_rl.task import Task
 
 Array = NDArray[Any]
@@ -160,7 +160,7 @@ def _replay(
     comparable = list(episode.about.get("observation_labels", ())) == list(task.layout.labels)
     newest = _newest(task)
     blended = _blended(episode, task)
-    strides = _Strides(task)
+    strides = Strides() if CLOCK in task.layout.labels else None
     last = episode.ended.get("stamp")
     stamps = [tick.stamp for tick in ticks] + ([] if last is None else [float(last)])
     epoch, dt = stamps[0], task.spec.control_dt
@@ -172,7 +172,9 @@ def _replay(
     for k in range(len(stamps) - 1):
         tick = ticks[k]
         applied = frozen(in_force)
-        ahead = strides.ahead(stamps[k] - epoch, tick.goal)
+        if strides is not None:
+            strides.at(stamps[k] - epoch, float(tick.goal[-1]))
+        ahead = 0.0 if strides is None else strides.ahead
         if not running or not np.array_equal(interaction.goal, tick.goal):
             state = states.at(stamps[k], epoch - ahead, applied)
             if state is None:
@@ -217,24 +219,6 @@ def _newest(task: Task) -> NDArray[np.bool_]:
 def _blended(episode: Episode, task: Task) -> int:
     """Ticks of an episode in which the policy's commands were blended in; the time may be missing in older bags."""
     return max(0, math.ceil(float(episode.about.get("blend_time", BLEND_TIME)) / task.spec.control_dt - 1e-9) - 1)
-
-
-class _Strides:
-    """How far their clock is ahead of the robot's: where the cadence changes they go on, as with `PolicyRunner`."""
-
-    def __init__(self, task: Task) -> None:
-        self._by_clock = CLOCK in task.layout.labels
-        self._cadence: float | None = None
-        self._ahead = 0.0
-
-    def ahead(self, time: float, goal: Array) -> float:
-        """s, at a tick of that time, s since the episode began, and goal, (g,)."""
-        if self._by_clock:
-            cadence = float(goal[-1])
-            if self._cadence is not None and cadence not in (0.0, self._cadence):
-                self._ahead = (time + self._ahead) * self._cadence / cadence - time
-            self._cadence = cadence
-        return self._ahead
 
 
 def _ticks(bag: Bag, episode: Episode) -> list[PolicyTick]:

@@ -27,7 +27,7 @@ from robot_rl.errors import InvalidInput, PolicyError
 from robot_rl.observation import ObservationLayout, Observer
 from robot_rl.robot import JointCommand, RobotState
 from robot_rl.spec import RobotSpec
-from robot_rl.stepping import CLOCK, Stepping
+from robot_rl.stepping import CLOCK, Stepping, Strides
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -272,9 +272,7 @@ class PolicyRunner:
         self._action: Array = self._no_action
         self._fresh = True
         self._steps_by_clock = CLOCK in contract.observation.labels
-        self._cadence: float | None = None
-        self._ahead = 0.0
-        """s by which the clock of the strides is ahead of the robot's."""
+        self._strides = Strides()
         self.goal: Array = np.zeros(len(contract.task.goal_labels))
         self.observation: Array = self._observer.observation()
 
@@ -293,12 +291,12 @@ class PolicyRunner:
             raise InvalidInput(f"goal: expected {len(labels)} finite numbers ({', '.join(labels)}), got {goal}")
         self.goal = wanted
         self._action, self._fresh = self._no_action, True
-        self._cadence, self._ahead = None, 0.0
+        self._strides = Strides()
 
     def take_over(self, other: PolicyRunner) -> None:
         """Goes on where another runner is: its goal, its last action, and its history where both observe the same."""
         self.goal = other.goal
-        self._cadence, self._ahead = other._cadence, other._ahead
+        self._strides = other._strides
         if len(other._action) == len(self._action):
             self._action = other._action
         if other.policy.contract.observation.labels == self.policy.contract.observation.labels:
@@ -310,7 +308,9 @@ class PolicyRunner:
     def step(self, state: RobotState) -> JointCommand:
         """The command for the state of this control tick; call it once per tick."""
         if self._steps_by_clock:
-            state = self._in_stride(state)
+            time = float(state.stamp)
+            strides = self._strides.at(time, float(self.goal[-1]))
+            state = state if strides == time else replace(state, stamp=strides)
         if self._fresh:
             self._observer.reset(state, self._action, self.goal)
             self._fresh = False
@@ -320,15 +320,6 @@ class PolicyRunner:
         output = self._decide(self.observation)
         self._action = output.action.astype(np.float64)
         return JointCommand(output.command.astype(np.float64))
-
-    def _in_stride(self, state: RobotState) -> RobotState:
-        """The state by the clock of the strides, set where the cadence changes: the phase is cadence x time."""
-        time, cadence = float(state.stamp), float(self.goal[-1])
-        if self._cadence is not None and cadence not in (0.0, self._cadence):
-            # cadence' (t + ahead') = cadence (t + ahead)
-            self._ahead = (time + self._ahead) * self._cadence / cadence - time
-        self._cadence = cadence
-        return replace(state, stamp=time + self._ahead) if self._ahead else state
 
     def _decide(self, observation: Array) -> PolicyOutput:
         return self.policy.act(observation)

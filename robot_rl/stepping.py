@@ -44,6 +44,34 @@ class Stepping:
         return np.clip(np.stack([-sine, sine], axis=-1), 0.0, 1.0) @ self.lift
 
 
+class Strides:
+    """The clock of the strides, which goes on from where the legs are when the cadence changes.
+
+    Their phase is cadence x time, so by the robot's clock another cadence would throw them by any part of a stride.
+
+    Attributes:
+        ahead: s by which it is ahead of the robot's clock.
+    """
+
+    def __init__(self) -> None:
+        """Begins together with the robot's clock."""
+        self.ahead = 0.0
+        self._cadence: float | None = None
+
+    def at(self, time: float, cadence: float) -> float:
+        """The time of the strides at a tick, s.
+
+        Args:
+            time: of the tick by the robot's clock, s.
+            cadence: from this tick on, Hz.
+        """
+        if self._cadence is not None and cadence not in (0.0, self._cadence):
+            # cadence' (t + ahead') = cadence (t + ahead)
+            self.ahead = (time + self.ahead) * self._cadence / cadence - time
+        self._cadence = cadence
+        return time + self.ahead
+
+
 def stepping(spec: RobotSpec, height: float) -> Stepping:
     """Lifts each foot of a quadruped straight up from where it stands at home.
 
