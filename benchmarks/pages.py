@@ -37,15 +37,22 @@ def _few_steps() -> str:
     return sample_efficiency.returns_table(found, marks=(50_000, 100_000))
 
 
-def _returns() -> str:
-    return returns.table(returns.read_results(RESULTS / "returns.jsonl"), marks=(300_000,))
+def _returns_on_policy() -> str:
+    found = returns.read_results(RESULTS / "returns.jsonl")
+    return returns.table([line for line in found if not line["uncounted"]], marks=(300_000,))
+
+
+def _returns_from_a_replay() -> str:
+    found = returns.read_results(RESULTS / "returns.jsonl")
+    return returns.table([line for line in found if line["uncounted"]], marks=(100_000, 300_000))
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "update_speed": _update_speed,
     "steps_to_walk": _steps_to_walk,
     "few_steps": _few_steps,
-    "returns": _returns,
+    "returns_on_policy": _returns_on_policy,
+    "returns_from_a_replay": _returns_from_a_replay,
 }
 """By the name that stands in a page."""
 
