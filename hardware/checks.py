@@ -21,6 +21,8 @@ _FEET_APART = 0.03
 """m, between the ground under the feet as the joints and the IMU have it, from which the posture cannot be right."""
 _FITS = 0.02
 """m, the same, up to which a wiring would explain the posture."""
+_FAR = 0.5
+"""rad (m) that a joint may be away from home and still count as near it."""
 _BEYOND = 0.1
 """rad beyond a limit that a reading may be: stops are soft, encoders are set by hand."""
 
@@ -38,7 +40,7 @@ def passive_findings(window: Window) -> list[Finding]:
     found += check_ranges(window.spec, state)
     units_wrong = any(finding.blocks for finding in found)
     found += [*check_noise(window), *check_imu(window, state)]
-    return found if units_wrong else [*found, *check_ground(window.spec, state)]
+    return found if units_wrong else [*found, *check_ground(window.spec, state), *check_stance(window.spec, state)]
 
 
 def check_topics(window: Window) -> Iterator[Finding]:
@@ -188,7 +190,7 @@ def check_ranges(spec: RobotSpec, state: RobotState) -> Iterator[Finding]:
     else:
         yield Finding("limits", "all within", "within the limits", "ok")
     away = np.abs(position - spec.home)
-    far = [f"{names[j]} at {position[j]:.2f}, home {spec.home[j]:.2f}" for j in np.flatnonzero(away > 0.5)]
+    far = [f"{names[j]} at {position[j]:.2f}, home {spec.home[j]:.2f}" for j in np.flatnonzero(away > _FAR)]
     advice = "bring it to its home pose first; if it is there, its zero or its sign is wrong"
     yield judged(not far, "posture", joints_named(far, 2) or "near home", "near home", advice, "warn")
 
@@ -282,6 +284,26 @@ def check_ground(spec: RobotSpec, state: RobotState) -> Iterator[Finding]:
     clues = [what for what, position in _rewired(spec, state) if _apart(spec, state, position, standing) < _FITS]
     advice = f"would fit: {joints_named(clues)}" if clues else "joint zeros, the IMU's mounting, or uneven ground?"
     yield Finding("ground under the feet", f"{1e3 * apart:.0f} mm apart", expected, "fail", advice, blocks=True)
+
+
+def check_stance(spec: RobotSpec, state: RobotState) -> Iterator[Finding]:
+    """Whether a robot with its feet on the ground stands as the bends need it.
+
+    The statics that tell its wiring want the whole weight on the feet. One that has sunk rests on its body or on folded
+    legs, and would answer like a robot with another wiring. One fault, of two joints at most, is no posture; a robot
+    whose feet touch nothing is judged by its joints alone, wherever they are.
+    """
+    if spec.legs is None or spec.base == "fixed" or state.contacts is None or state.contacts.sum() <= 1.0:
+        return
+    far = int((np.abs(state.joint_position - spec.home) > _FAR).sum())
+    if far <= 2:
+        return
+    advice = (
+        "wiring cannot be told like this. Bring it to its home pose and let its own controller hold it there; a twin "
+        "that has sunk for want of commands stands again after a restart"
+    )
+    found = f"{far} joints are far from home: it has sunk or sits"
+    yield Finding("stance", found, "stands near home", "unknown", advice, blocks=True)
 
 
 def _apart(spec: RobotSpec, state: RobotState, position: Array, standing: NDArray[np.bool_]) -> float:

@@ -16,7 +16,7 @@ CHECK_FAILED = 4
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Examines and prints; 4 where a check failed."""
+    """Examines and prints; 4 where a check failed, or kept the joints from being bent."""
     values = _parser().parse(arguments)
     spec = load_robot(values.robot)
     if not values.passive:
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         print(report(findings))
         print(f"\n{failures} of {len(findings)} checks failed" + (f"; {why}" if why else ""))
-    return CHECK_FAILED if failures else 0
+    return CHECK_FAILED if failures or (blocking and not values.passive) else 0
 
 
 def report(findings: Sequence[Any]) -> str:

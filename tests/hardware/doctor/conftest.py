@@ -131,6 +131,12 @@ def standing() -> Callable[..., Recorder]:
 
 
 @pytest.fixture(scope="session")
+def sunk() -> Callable[..., Recorder]:
+    """`sunk(spec, faults)`: a robot that has sunk to the ground for want of commands, and holds there."""
+    return _sunk
+
+
+@pytest.fixture(scope="session")
 def bent() -> Callable[..., list[Bend]]:
     """`bent(recorder)`: bends every joint in turn, as the doctor does."""
     return _bent
@@ -150,6 +156,19 @@ def _standing(spec: RobotSpec, faults: Faults | None = None, seed: int = 0, late
     for _ in range(round(2.0 * rate)):
         recorder.tick(home)
     recorder.faults = faults
+    return recorder
+
+
+def _sunk(spec: RobotSpec, faults: Faults | None = None) -> Recorder:
+    recorder = _standing(spec, faults)
+    recorder._robot.drive("damp")
+    for _ in range(round(3.0 * spec.control_rate)):
+        recorder.tick(np.array(spec.home))
+    for samples in recorder.samples.values():
+        samples.clear()
+    for _ in range(round(2.0 * spec.control_rate)):
+        recorder.tick(np.array(spec.home))
+    recorder._robot.drive("position")
     return recorder
 
 

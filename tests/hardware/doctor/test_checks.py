@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardware.checks import passive_findings
+from hardware.checks import check_stance, passive_findings
 from hardware.faults import Faults
 from hardware.finding import Finding
 from hardware.installation import both_installed
@@ -157,6 +157,38 @@ def test_an_orientation_that_does_not_rest_is_told(healthy: Window) -> None:
     assert finding.check == "orientation"
     assert "from reading to reading" in finding.found
     assert finding.blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "swap"), [("go2", ()), ("go2", (2, 5)), ("minitaur", ()), ("minitaur", (0, 1))]
+)  # exchanged are joints alike, of which no reading is out of its limits
+def test_a_robot_that_has_sunk_is_not_bent_and_not_called_miswired(
+    name: str, swap: tuple[int, ...], sunk: Callable[..., Any]
+) -> None:
+    spec = load_robot(name)
+    faults = Faults(swap=tuple(spec.joint_names[j] for j in swap), way="readings")
+    found = passive_findings(sunk(spec, faults).window())
+    assert "wiring" not in {finding.check for finding in found}
+    (stance,) = (finding for finding in found if finding.check == "stance")
+    assert (stance.verdict, stance.blocks) == ("unknown", True)
+    assert "restart" in stance.advice
+
+
+def test_a_lifted_robot_and_a_single_fault_need_no_stance(healthy: Window) -> None:
+    state = healthy.mean_state()
+    assert state is not None
+    hanging = replace(state, joint_position=GO2.home + 0.6, contacts=np.zeros(4))
+    assert not list(check_stance(GO2, hanging))
+    assert list(check_stance(GO2, replace(hanging, contacts=np.full(4, 2.0))))
+    swapped = np.array(GO2.home)
+    swapped[[0, 1]] = swapped[[1, 0]]
+    assert not list(check_stance(GO2, replace(state, joint_position=swapped)))
+
+
+def test_a_hand_far_from_home_needs_no_stance(standing: Callable[..., Any]) -> None:
+    hand = load_robot("dclaw")
+    state = standing(hand).window().mean_state()
+    assert not list(check_stance(hand, replace(state, joint_position=hand.home + 0.6)))
 
 
 def test_stamps_that_repeat_or_run_back_fail(healthy: Window) -> None:

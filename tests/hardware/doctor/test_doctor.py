@@ -22,7 +22,7 @@ from hardware.session import RosSession
 from robot_rl.spec_file import load_robot
 
 DOCTOR = (sys.executable, "-m", "robot_rl.cli", "doctor")
-ARM = load_robot("planar_arm")
+ARM, GO2 = load_robot("planar_arm"), load_robot("go2")
 
 
 def failures(findings: list[Finding]) -> list[str]:
@@ -152,6 +152,27 @@ def test_a_healthy_robot_is_told_so_by_the_command(twin: Callable[..., Any]) -> 
     result = json.loads(done.stdout)
     assert (result["moved"], result["failures"]) == (True, 0)
     assert any(row["check"] == "wiring" and row["verdict"] == "ok" for row in result["findings"])
+
+
+def test_a_twin_that_has_sunk_after_its_last_command_is_told_to_stand_first(twin: Callable[..., Any]) -> None:
+    twin("go2")
+    session = RosSession("last_command")
+    try:
+        publisher = session.node.create_publisher(Float64MultiArray, GO2.ros.command_topic, 1)
+        session.start()
+        deadline = time.monotonic() + 20.0
+        while publisher.get_subscription_count() == 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        publisher.publish(messages.write_command(GO2.home, 0.0))
+        time.sleep(3.0)
+    finally:
+        session.close()
+    done = run("go2", "--yes", "--json", "--seconds", "0.5")
+    result = json.loads(done.stdout)
+    rows = {row["check"]: row for row in result["findings"]}
+    assert rows["stance"]["verdict"] == "unknown", rows
+    assert "wiring" not in rows
+    assert (done.returncode, result["moved"], result["why"][:13]) == (4, False, "nothing moved")
 
 
 @pytest.mark.alone
