@@ -17,6 +17,8 @@ from robot_rl.errors import InvalidInput
 
 _WINDOW = 60.0
 """s over which the quickest message is sought; longer would let clocks drift apart."""
+REPEATS = "repeats the stamp of the message before"
+"""Why a message is refused that a frozen driver sends, or a simulator that waits for a command."""
 RESTART = 1.0
 """s, beyond the timeout, for which messages of another time must agree until the stream goes on with them."""
 
@@ -113,7 +115,7 @@ class Freshness:
     def _judge(self, stamp: float, received: float) -> float:
         """As `check`, by what is known of this stream alone."""
         if stamp == self._stamp:
-            raise InvalidInput("repeats the stamp of the message before")
+            raise InvalidInput(REPEATS)
         if stamp < self._stamp:
             raise _AnotherTime(f"is stamped {self._stamp - stamp:.3f} s before the message before")
         late = 0.0

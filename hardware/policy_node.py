@@ -51,6 +51,7 @@ class PolicyNode(LifecycleNode):
         session: serves this node; set by whoever made it.
         loop: the control loop, while configured.
         fault: why the last transition failed, as the error that caused it.
+        cure: what a person shall do to end a stop; a command that ends with the node tells another way.
     """
 
     def __init__(self, name: str, make_task: MakeTask | None = None, **options: Any) -> None:
@@ -66,6 +67,7 @@ class PolicyNode(LifecycleNode):
         self.loop: PolicyLoop | None = None
         self.fault: RobotRLError | None = None
         self.simulated = False
+        self.cure = f"call {name}/reset"
         self._make_task = make_task
         self._io: RosSession | None = None
         self._robot: RosRobot | None = None
@@ -178,9 +180,10 @@ class PolicyNode(LifecycleNode):
         if self._side.latched and not self.loop.supervision.stopped:
             # A clear that was just asked for may still be on its way.
             self._side.wait(latched=False, timeout=1.0)
-        stopped = self._latch.reason or self._side.latched or self._emergency_stop.held
+        side = self._side.latched and f"{self._side.latched} (as the robot's side calls every stop asked of it)"
+        stopped = self._latch.reason or side or self._emergency_stop.held
         if stopped:
-            raise RobotFault(f"robot {self._robot.spec.name!r} is stopped: {stopped}; call {self.get_name()}/reset")
+            raise RobotFault(f"robot {self._robot.spec.name!r} is stopped: {stopped}; {self.cure}")
         self._robot.refuse_second()
         self._robot.receiver.wait_new(self._robot.spec.ros.connect_timeout)
         self.loop.start()

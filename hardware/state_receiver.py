@@ -13,7 +13,8 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from hardware import messages
-from hardware.freshness import Freshness, Transit
+from hardware.finding import joints_named
+from hardware.freshness import REPEATS, Freshness, Transit
 from hardware.sensor_topics import BASE_SENSORS, ODOMETRY_WAIT, Source, sources, state_of
 from robot_rl.arrays import frozen
 from robot_rl.errors import InvalidInput, RobotTimeout
@@ -290,8 +291,16 @@ class StateReceiver:
         self.types[name] = type_name(source.kind)
 
     def _reasons(self, names: list[str]) -> str:
-        said = [f"{self.topics[name]} {self.refused[name]}" for name in names if name in self.refused]
-        return f"; last refused: {'; '.join(said)}" if said else ""
+        alike: dict[str, list[str]] = {}
+        for name in names:
+            if name in self.refused:
+                alike.setdefault(self.refused[name], []).append(self.topics[name])
+        if not alike:
+            return ""
+        said = [f"{joints_named(topics, 1)} {reason}" for reason, topics in alike.items()]
+        waits = self._paced and list(alike) == [REPEATS]
+        hint = "; if it is a twin that waits for commands, give --lock-step (lock_step)" if waits else ""
+        return f"; last refused: {'; '.join(said)}{hint}"
 
     def _absence(self, missing: list[str], timeout: float) -> str:
         """Why the robot cannot be read: each topic, and what there is instead."""

@@ -17,7 +17,7 @@ from robot_rl.commands.output import print_json, relative, say, table
 from robot_rl.commands.policy_files import find_policy
 from robot_rl.errors import ConfigurationError, RobotFault
 from robot_rl.make import make_deployment
-from robot_rl.spec_file import load_robot
+from robot_rl.spec_file import builtin_robots, load_robot
 
 Deployment = Any
 """`hardware.deployment.Deployment`; a command knows it by `make` alone."""
@@ -44,8 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     check_can_ask(values.yes)
     path = find_policy(values.policy).path
     contract = read_contract(path)
-    robot = values.robot or contract.robot.name
-    load_robot(robot)
+    robot = _robot(values.robot, contract)
     parameters: dict[str, Any] = {"policy": str(path), "robot": robot}
     parameters |= {name: getattr(values, name) for name in _FLAGS if getattr(values, name) is not None}
     if values.goal is not None:
@@ -54,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
         parameters["weights"] = _weights(contract, values.weights)
     with _signals() as signals:
         deployment = make_deployment(parameters, values.namespace)
+        # The service for it ends with this command.
+        deployment.node.cure = "once it may move again, deploy with --reset"
         try:
             say(f"{relative(path)} on {robot}: looking for the robot")
             if not (values.lock_step or knows_delay(contract.training)):
@@ -71,6 +72,21 @@ def run(arguments: Sequence[str]) -> int:
             return _finish(deployment, interrupted, values.json)
         finally:
             deployment.close()
+
+
+def _robot(given: str | None, contract: Contract) -> str:
+    """The robot to deploy on: the one given, or that of the policy; checked.
+
+    Raises:
+        ConfigurationError: there is no such robot, or no built-in one of the name that the policy gives.
+    """
+    if given is None and contract.robot.name not in builtin_robots():
+        raise ConfigurationError(
+            f"{contract.name} was made for {contract.robot.name!r}, which is no built-in robot: say where its file is, "
+            f"--robot {contract.robot.name}.yaml"
+        )
+    load_robot(robot := given or contract.robot.name)
+    return robot
 
 
 def knows_delay(training: Mapping[str, Any]) -> bool:

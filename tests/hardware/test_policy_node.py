@@ -140,6 +140,17 @@ def test_robot_that_is_not_there_ends_within_ten_seconds(
     assert re.search(r"robot-rl: robot 'go2' did not answer within 1 s: .*no topics seen at all", program.output)
 
 
+def test_a_twin_that_waits_for_commands_is_told_from_a_deaf_one(
+    lock_step_network: Any, robot_file: Callable[..., str]
+) -> None:
+    path = robot_file("go2", ros={"connect_timeout": 3.0})
+    program = lock_step_network.start("-m", "robot_rl.cli", "deploy", POLICY, "--robot", path, "--yes")
+    assert program.wait() == 3
+    line = program.wait_for("^robot-rl: ")
+    assert line.count("repeats the stamp") == 1
+    assert line.count("--lock-step") == 1
+
+
 def test_second_policy_node_is_refused_and_the_first_goes_on(
     lock_step_network: Any, until: Callable[..., None]
 ) -> None:
@@ -284,7 +295,8 @@ def test_stop_of_the_robots_own_side_stops_the_policy(lock_step_network: Any, un
         assert "the robot's side stopped: emergency stop" in node.report.stopped
     program = lock_step_network.start(*DEPLOY, "--yes", "--seconds", "0.2")
     assert program.wait() == 3
-    assert "is stopped: emergency stop; call policy/reset" in program.output
+    assert re.search(r"robot-rl: .* is stopped: emergency stop \(.*side.*\); .*deploy with --reset", program.output)
+    assert "policy/reset" not in program.output  # a service that has ended with the command
     program = lock_step_network.start(*DEPLOY, "--yes", "--seconds", "0.2", "--reset")
     assert program.wait() == 0, program.output
 
