@@ -10,6 +10,7 @@ from robot_rl.commands.exporting import find_checkpoint
 from robot_rl.commands.policy_files import is_run
 from robot_rl.errors import ConfigurationError
 from robot_rl.training.checkpoint import load_checkpoint
+from robot_rl.training.run import runs_within
 from robot_rl.training.worker_trainer import workers_of
 
 
@@ -29,7 +30,7 @@ def first_learner(config: TrainingConfig) -> Learner:
         return learner
     where, folder = f"--begin-with {config.begin_with}", Path(config.begin_with)
     if not is_run(folder):
-        raise ConfigurationError(f"{where}: not a run, it has no config.json")
+        raise ConfigurationError(f"{where}: not a run, it has no config.json{runs_within(folder)}")
     if config.real_time or config.ray or workers_of(learner):
         raise ConfigurationError(f"{where}: not for training {'in real time' if config.real_time else 'with workers'}")
     other = saved_config(folder)

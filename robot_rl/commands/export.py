@@ -12,6 +12,7 @@ from robot_rl.commands.output import print_json, relative
 from robot_rl.commands.policy_files import POLICY, is_composition, is_run
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import missing_package
+from robot_rl.training.run import runs_within
 
 if TYPE_CHECKING:
     from policies.export import ExportReport
@@ -28,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     folder = Path(values.run)
     composed = is_composition(folder)
     if not is_run(folder) and not composed:
-        raise ConfigurationError(f"{values.run} is not a run: it has no config.json")
+        raise ConfigurationError(f"{values.run} is not a run: it has no config.json{runs_within(folder)}")
     out = Path(values.out) if values.out else folder / POLICY
     if out.suffix != ".onnx":
         raise ConfigurationError(f"policy file {out}: the name must end in .onnx")

@@ -13,13 +13,15 @@ from robot_rl.commands.bags import bag_content, describe_bag, is_bag, write_timi
 from robot_rl.commands.flags import Parser, add_json
 from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, find_policy, is_run
-from robot_rl.errors import ConfigurationError, StorageError
+from robot_rl.errors import ConfigurationError, PolicyError, StorageError
+
+_WHAT = "run folder, ONNX file, name of a shipped policy, bag folder or MCAP file"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Prints a page about it."""
     parser = Parser("info", "Say what a run, a policy file or a bag is.")
-    parser.add_argument("what", help="run folder, ONNX file, name of a shipped policy, bag folder or MCAP file")
+    parser.add_argument("what", help=_WHAT)
     parser.add_argument("--timing", metavar="FILE.csv", help="of a bag: write its control loop's timing log")
     add_json(parser)
     values = parser.parse(arguments)
@@ -43,7 +45,12 @@ def run(arguments: Sequence[str]) -> int:
             print(describe_bag(content))
         return 0
     file = find_policy(values.what)
-    contract = read_contract(file.path)
+    try:
+        contract = read_contract(file.path)
+    except PolicyError as error:
+        if file.path.suffix == ".onnx":
+            raise
+        raise ConfigurationError(f"{values.what} is nothing that info tells about; it takes: {_WHAT}") from error
     if values.json:
         print_json(contract.to_dict())
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import policies
 from robot_rl.errors import ConfigurationError, UnknownName
+from robot_rl.training.run import runs_within
 
 SHIPPED = Path(policies.__file__).parent / "trained"
 POLICY = "policy.onnx"
@@ -52,7 +53,9 @@ def find_policy(given: str) -> PolicyFile:
     path = Path(given)
     if path.is_dir():
         if not is_run(path) and not is_composition(path):
-            raise ConfigurationError(f"{given} is not a run: it has no config.json")
+            raise ConfigurationError(
+                f"{given} is not a run: it has no config.json{runs_within(path, ('config.json', COMPOSITION))}"
+            )
         if not (path / POLICY).is_file():
             raise ConfigurationError(f"run {given} has no {POLICY} yet; make it with: robot-rl export {given}")
         return PolicyFile(path / POLICY, path if is_run(path) else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,23 @@ from robot_rl.errors import ConfigurationError, RunExists, StorageError
 from robot_rl.training.files import place_folder, to_json
 
 PACKAGES = ("robot_rl", "torch", "numpy", "gymnasium", "mujoco", "pybullet", "dm_control", "safetensors")
+
+_LISTED = 5
+"""How many runs a message names at most."""
+
+
+def runs_within(folder: Path, marks: Sequence[str] = ("config.json",)) -> str:
+    """The end of a message for whoever named a folder of runs: which are in it, the newest last; empty without any.
+
+    Args:
+        folder: such as `runs` or `runs/walk-go2`; it may be missing.
+        marks: files of which a run's folder has one.
+    """
+    found = {path.parent for mark in marks for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{mark}")}
+    runs = [str(run) for run in sorted(found, key=lambda run: run.name)]
+    if not runs:
+        return ""
+    return f"; runs in it: {'..., ' if len(runs) > _LISTED else ''}{', '.join(runs[-_LISTED:])}"
 
 
 class Run:
@@ -83,7 +100,7 @@ class Run:
         """
         path = Path(path)
         if not (path / "config.json").is_file():
-            raise ConfigurationError(f"{path} is not a run: it has no config.json")
+            raise ConfigurationError(f"{path} is not a run: it has no config.json{runs_within(path)}")
         try:
             config = json.loads((path / "config.json").read_bytes())
         except ValueError as error:

@@ -4,15 +4,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from policies.contract import seal, unseal
 from robot_rl.cli import main
 from robot_rl.commands import policy_files
 from robot_rl.commands.configuration import read_file, saved_config
+from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS
 from robot_rl.spec_file import BUILTIN
@@ -446,6 +449,35 @@ def test_a_mistake_gets_one_line_that_says_what_is_allowed(name, failed, tmp_pat
     for word in words:
         assert word in line
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
+
+
+@pytest.mark.parametrize("command", [("deploy", "--yes"), ("evaluate",), ("info",), ("export",)])
+def test_a_folder_of_runs_in_place_of_one_is_told_which_it_holds(command, failed, tmp_path):
+    (tmp_path / "walk-go2" / "20260101").mkdir(parents=True)
+    (tmp_path / "walk-go2" / "20260101" / "config.json").write_text("{}")
+    code, line = failed(*command, tmp_path / "walk-go2")
+    assert code == 2
+    assert f"runs in it: {tmp_path / 'walk-go2' / '20260101'}" in line
+
+
+def test_deploying_for_a_robot_of_ones_own_says_that_its_file_is_needed(failed, tmp_path):
+    content = shipped_policies()["go2-walk"].read_bytes()
+    model, contract = unseal(content)
+    path = tmp_path / "policy.onnx"
+    path.write_bytes(seal(model, replace(contract, robot=replace(contract.robot, name="my_go2"))))
+    code, line = failed("deploy", path, "--yes")
+    assert code == 2
+    assert "'my_go2'" in line
+    assert "--robot my_go2.yaml" in line
+
+
+@pytest.mark.parametrize("name", ["go2.yaml", "today.npz"])
+def test_info_about_a_file_of_another_kind_says_what_it_takes(name, failed, tmp_path):
+    (tmp_path / name).write_text("name: go2")
+    code, line = failed("info", tmp_path / name)
+    assert code == 2
+    assert "run folder, ONNX file" in line
+    assert "damaged" not in line
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,17 @@ def test_a_run_that_could_not_be_written_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_of_runs_is_refused_and_they_are_named(tmp_path: Path):
+    for name in "abcdefg":
+        Run.create(tmp_path / "walk-go2" / name, {})
+    with pytest.raises(ConfigurationError) as error:
+        Run.open(tmp_path / "walk-go2")
+    said = str(error.value)
+    assert said.endswith("runs in it: ..., " + ", ".join(str(tmp_path / "walk-go2" / name) for name in "cdefg"))
+    with pytest.raises(ConfigurationError, match=r"not a run: .*walk-go2/g$"):
+        Run.open(tmp_path)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(ConfigurationError, match="not a run"):
         Run.open(tmp_path)
