@@ -300,7 +300,7 @@ def check_stance(spec: RobotSpec, state: RobotState) -> Iterator[Finding]:
         return
     advice = (
         "wiring cannot be told like this. Bring it to its home pose and let its own controller hold it there; a twin "
-        "that has sunk for want of commands stands again after a restart"
+        "that has sunk for want of commands stands again after twin/reset or a restart"
     )
     found = f"{far} joints are far from home: it has sunk or sits"
     yield Finding("stance", found, "stands near home", "unknown", advice, blocks=True)

@@ -19,6 +19,8 @@ from hardware import messages
 from hardware.doctor import Doctor
 from hardware.finding import Finding
 from hardware.session import RosSession
+from hardware.simulator_client import SimulatorClient
+from robot_rl.robot import Start
 from robot_rl.spec_file import load_robot
 
 DOCTOR = (sys.executable, "-m", "robot_rl.cli", "doctor")
@@ -159,20 +161,27 @@ def test_a_twin_that_has_sunk_after_its_last_command_is_told_to_stand_first(twin
     session = RosSession("last_command")
     try:
         publisher = session.node.create_publisher(Float64MultiArray, GO2.ros.command_topic, 1)
+        simulator = SimulatorClient(session.node)
         session.start()
         deadline = time.monotonic() + 20.0
         while publisher.get_subscription_count() == 0 and time.monotonic() < deadline:
             time.sleep(0.02)
         publisher.publish(messages.write_command(GO2.home, 0.0))
         time.sleep(3.0)
+        # No publisher of commands may be left when the doctor comes.
+        session.node.destroy_publisher(publisher)
+        done = run("go2", "--yes", "--json", "--seconds", "0.5")
+        simulator.reset(Start(GO2.home), 0, GO2)
+        again = run("go2", "--passive", "--json", "--seconds", "0.5")
     finally:
         session.close()
-    done = run("go2", "--yes", "--json", "--seconds", "0.5")
     result = json.loads(done.stdout)
     rows = {row["check"]: row for row in result["findings"]}
     assert rows["stance"]["verdict"] == "unknown", rows
     assert "wiring" not in rows
     assert (done.returncode, result["moved"], result["why"][:13]) == (4, False, "nothing moved")
+    assert "stance" not in again.stdout
+    assert "near home" in again.stdout
 
 
 @pytest.mark.alone
