@@ -40,7 +40,7 @@ from robot_rl.task import Task
 from robot_rl.training.checkpoint import load_checkpoint
 from robot_rl.training.files import place_folder, to_json
 from robot_rl.training.replay import Replay
-from robot_rl.training.run import versions
+from robot_rl.training.run import runs_within, versions
 
 REPORT, CORRECTION, JOINT, SHARED = (
     "report.json", "correction.safetensors", "joint.safetensors", "shared.safetensors",
@@ -113,7 +113,7 @@ def skill_sources(given: Sequence[str], names: Sequence[str] | None = None) -> t
         if is_composition(path):
             raise ConfigurationError(f"{text} is composed already; compose the runs that its {COMPOSITION} names")
         if not is_run(run):
-            raise ConfigurationError(f"{text} is not a run: it has no config.json")
+            raise ConfigurationError(f"{text} is not a run: it has no config.json{runs_within(run)}")
         found.append((run, find_checkpoint(run, path.name if inside else None).name))
     if names is None:
         parts = [run.resolve().parts for run, _ in found]

@@ -34,6 +34,7 @@ from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import settings_of
 from robot_rl.spec_file import builtin_robots
 from robot_rl.tasks import TASKS
+from robot_rl.training.run import runs_within
 
 TRAINER_FLAGS_ELSEWHERE = ("total_steps", "seed")
 """Settings of the trainer that are set by --steps and --seed."""
@@ -251,7 +252,7 @@ def _add_all_settings(parser: Parser, task: str | None, algorithm: str, values: 
 def _resumed(values: Any, flags: dict[str, Any]) -> tuple[Path, TrainingConfig]:
     folder = Path(values.resume)
     if not is_run(folder):
-        raise ConfigurationError(f"--resume {values.resume}: not a run, it has no config.json")
+        raise ConfigurationError(f"--resume {values.resume}: not a run, it has no config.json{runs_within(folder)}")
     flags = {section: dict(values) if isinstance(values, dict) else values for section, values in flags.items()}
     changed = {
         section: {name: flags[section].pop(name) for name in names if name in flags.get(section, {})}
