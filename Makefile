@@ -35,8 +35,8 @@ demo: $(INSTALLED)  ## Trains Go2 to walk, exports the policy and runs it withou
 test: $(INSTALLED)  ## Runs all tests but those of `make long`
 	$(PYTEST) -n 2 $(PARALLEL) -m "not long" $(OVER_ROS:%=--ignore=%)
 # Over ROS a test mostly waits, in a network of its own; but nothing runs beside those that measure real time.
-	$(PYTEST) -n 4 $(PARALLEL) -m "not alone" $(OVER_ROS)
-	$(PYTEST) -m alone $(OVER_ROS) || [ $$? = 5 ]  # 5: there are none where ROS is not installed
+	$(PYTEST) -n 4 $(PARALLEL) -m "not alone and not long" $(OVER_ROS)
+	$(PYTEST) -m "alone and not long" $(OVER_ROS) || [ $$? = 5 ]  # 5: there are none where ROS is not installed
 
 # `make check test` runs the tests once: all of them include the fast ones.
 check: lint $(if $(filter test,$(MAKECMDGOALS)),,fast)  ## ruff, mypy, import contracts and the fast tests

@@ -74,8 +74,14 @@ def motors_of(domain: int) -> Iterator[Callable[[str], Motors]]:
         motors.session.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("kind", ["position", "effort", "velocity"])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("position", signal.SIGINT),
+        ("effort", signal.SIGTERM),
+        pytest.param("velocity", signal.SIGINT, marks=pytest.mark.long),
+    ],
+)
 def test_guard_that_is_ended_leaves_nothing_in_force_that_moves_the_robot(
     kind: str,
     number: int,
@@ -127,7 +133,7 @@ def test_a_second_commander_behind_the_guard_stops_the_robot(
     assert told() == ""
 
 
-@pytest.mark.parametrize("asks", ["from the start", "later"])
+@pytest.mark.parametrize("asks", ["from the start", pytest.param("later", marks=pytest.mark.long)])
 def test_guard_passes_nothing_on_where_somebody_commands_already(
     asks: str,
     start: Callable[..., Any],

@@ -118,7 +118,7 @@ def spec_of(robot_spec: Callable[..., RobotSpec], removed: object) -> Callable[.
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("kind", ["effort", "velocity"])
+@pytest.mark.parametrize("kind", ["effort", pytest.param("velocity", marks=pytest.mark.long)])
 def test_without_a_readable_state_nothing_is_sent_though_joints_are_heard(
     kind: str, spec_of: Callable[..., RobotSpec], domain: int, until: Callable[..., None]
 ) -> None:
@@ -136,7 +136,7 @@ def step_in_vain(robot: RosRobot) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("end", [RosRobot.stop, step_in_vain])
+@pytest.mark.parametrize("end", [RosRobot.stop, pytest.param(step_in_vain, marks=pytest.mark.long)])
 def test_robot_that_cannot_be_read_is_let_go(
     end: Callable[[RosRobot], None], spec_of: Callable[..., RobotSpec], domain: int, until: Callable[..., None]
 ) -> None:
@@ -192,7 +192,7 @@ def test_after_a_silence_joints_are_held_where_they_are_then_or_not_at_all(
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("step", [3.0, -3.0])
+@pytest.mark.parametrize("step", [3.0, pytest.param(-3.0, marks=pytest.mark.long)])
 def test_robot_whose_clock_is_set_stops_and_may_be_started_again(
     step: float, spec_of: Callable[..., RobotSpec], domain: int, until: Callable[..., None]
 ) -> None:

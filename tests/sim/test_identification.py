@@ -158,7 +158,13 @@ def test_payload_and_where_it_sits_are_found_on_the_feet():
     assert found["center_of_mass.base.y"].value == pytest.approx(-0.01, abs=2e-3)
 
 
-@pytest.mark.parametrize("kinds", [None, ["actuation_delay", "payload"]], ids=["by default", "asked for"])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(None, id="by default", marks=pytest.mark.long),
+        pytest.param(["actuation_delay", "payload"], id="asked for"),
+    ],
+)
 def test_on_its_feet_a_robot_of_unknown_friction_does_not_tell_its_delay(kinds):
     """Friction and damping of half as much again make it follow as late as 20 ms more would."""
     spec = load_robot("go2")
