@@ -88,8 +88,9 @@ def test_deployed_policy_walks_as_fast_as_it_is_told(lock_step_network: Any) -> 
     assert report["stopped"] == ""
 
 
-# A recorder that does not get to run in time loses messages.
+# A recorder that does not get to run in time loses messages. In CI tests/hardware/test_recorded_tasks.py has the like.
 @pytest.mark.alone
+@pytest.mark.long
 def test_a_recorded_deployment_becomes_transitions(lock_step_network: Any, tmp_path: Path) -> None:
     pytest.importorskip("rosbags", reason="rosbags is not installed (extra 'bags')")
     from hardware.bag import Bag

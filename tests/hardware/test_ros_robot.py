@@ -129,7 +129,7 @@ def test_killed_twin_ends_as_a_state_that_is_too_old(twin: Callable[..., object]
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("cause", ["link cut", "simulator halted"])
+@pytest.mark.parametrize("cause", ["link cut", pytest.param("simulator halted", marks=pytest.mark.long)])
 def test_a_reset_does_not_wait_for_a_robot_that_is_silent(cause: str, twin: Callable[..., object]) -> None:
     process = twin("go2")
     spec = load_robot("go2")
