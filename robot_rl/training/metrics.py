@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_rl.errors import StorageError
-from robot_rl.training.files import storing
+from robot_rl.training.files import finite, storing
 
 
 class MetricsLog:
@@ -80,7 +80,7 @@ class MetricsLog:
 
 def as_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Metrics with null where a number is not finite, as JSON has no such numbers."""
-    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+    return finite({name: float(value) for name, value in metrics.items()})
 
 
 def from_json(metrics: Mapping[str, float | None]) -> dict[str, float]:
