@@ -73,8 +73,8 @@ def critic_target(reward: Tensor, terminated: Tensor, next_q: Tensor, discount: 
 
 
 def actor_loss(q: Tensor) -> Tensor:
-    """J = -mean Q_1(s, mu(s)), for q (C, B). Its slope is the deterministic policy gradient (Silver et al. 2014)."""
-    return -q[0].mean()
+    """J = -mean Q_1(s, mu(s)), for q (1, B). Its slope is the deterministic policy gradient (Silver et al. 2014)."""
+    return -q.mean()
 
 
 class DDPG(ReplayLearner):
@@ -132,7 +132,7 @@ class DDPG(ReplayLearner):
         self._critic_adam.minimize(loss_q)
 
         if moves_actor:
-            new_q = self.critics.climbed(observation, self.actor(observation))  # (C, B)
+            new_q = self.critics.climbed(observation, self.actor(observation), count=1)  # (1, B)
             loss_pi = actor_loss(new_q)
             self._actor_adam.minimize(loss_pi)
             move_targets(self._target_parameters, self._source_parameters, self.settings.tau)

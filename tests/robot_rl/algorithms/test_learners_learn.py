@@ -93,7 +93,7 @@ def test_td3_swings_the_pendulum_up():
         exploration_noise=0.3,
     )  # fmt: skip
     learner = TD3(3, 1, settings, 0, PENDULUM)
-    trainer = TrainerSettings(total_steps=2500, start_steps=300, batch_size=64, log_interval=2500, threads=1)
+    trainer = TrainerSettings(total_steps=4000, start_steps=300, batch_size=64, log_interval=4000, threads=1)
     train(gymnasium.make("Pendulum-v1"), learner, trainer)
     assert mean_return(learner) > -450
 

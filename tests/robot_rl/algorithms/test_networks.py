@@ -55,6 +55,23 @@ def test_critics_that_an_actor_climbs_have_the_same_values_and_the_same_slope_by
         torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_the_first_critics_alone_answer_as_they_do_among_all(layer_norm: bool):
+    generator = torch.Generator().manual_seed(0)
+    critics = Critics(3, 5, 3, (16, 16), layer_norm, generator)
+    if critics.norms is not None:
+        for norm in critics.norms:
+            norm.gain.data, norm.bias.data = torch.rand(3, 1, 16), torch.rand(3, 1, 16)
+    observation, action = torch.randn(32, 5, generator=generator), torch.rand(32, 3, generator=generator)
+    for count in (1, 2, 3):
+        leaf = action.clone().requires_grad_()
+        q, expected = critics.climbed(observation, leaf, count=count), critics(observation, leaf)[:count]
+        assert q.shape == (count, 32)
+        torch.testing.assert_close(q, expected)
+        slopes = [torch.autograd.grad(values.square().sum(), leaf)[0] for values in (q, expected)]
+        torch.testing.assert_close(*slopes)
+
+
 def test_the_two_critics_start_different():
     critics = Critics(2, 5, 3, (16,), False, generator())
     q = critics(torch.zeros(1, 5), torch.zeros(1, 3))

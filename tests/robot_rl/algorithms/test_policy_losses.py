@@ -316,7 +316,7 @@ def test_the_target_of_ddpg_is_the_reward_and_the_least_of_the_next_values():
     next_q = torch.tensor([[10.0, 20.0], [30.0, 5.0]])
     assert critic_target(reward, terminated, next_q, 0.5).tolist() == [6.0, 1.0]
     assert critic_target(reward, terminated, next_q[1:], 0.5).tolist() == [16.0, 1.0]
-    assert ddpg_actor_loss(next_q).item() == -15.0
+    assert ddpg_actor_loss(next_q[:1]).item() == -15.0
 
 
 def test_smoothing_bounds_first_the_noise_and_then_the_action():
