@@ -33,13 +33,20 @@ _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _DOMAINS = itertools.count(os.getpid() + 25 * _WORKER)
 _FIRST_PORT = 28000
 
-_LONGEST = ("test_real_time_training.py", "test_policy_node.py", "test_bad_days.py", "test_lock_step_training.py")
+_LONGEST = (
+    "test_real_time_training.py", "test_bad_days.py", "test_policy_node.py", "test_doctor.py",
+    "test_policy_node_stops.py", "test_ros_robot.py", "test_lock_step_training.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that the workers of pytest-xdist end at about the same time."""
-    here = Path(__file__).parent
-    items.sort(key=lambda item: not (item.path.parent == here and item.path.name in _LONGEST))
+    here, places = Path(__file__).parent, {name: place for place, name in enumerate(_LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        return places.get(item.path.name, len(places)) if item.path.is_relative_to(here) else len(places)
+
+    items.sort(key=place)
 
 
 PATIENCE = 90.0

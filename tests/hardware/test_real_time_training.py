@@ -149,11 +149,12 @@ def test_pause_resume_and_ctrl_c_leave_the_robot_held_and_the_run_resumable(
 
 
 def test_a_killed_control_loop_costs_no_transition_and_the_run_resumes(
-    twin: Callable[..., Any], trainer: Callable[..., Any], patient_go2: str, tmp_path: Path
+    twin: Callable[..., Any], trainer: Callable[..., Any], robot_file: Callable[..., str], tmp_path: Path
 ) -> None:
-    robot = twin(patient_go2, "--rate", "50")
+    go2 = robot_file("go2", ros={**PATIENT, "connect_timeout": 6.0})  # for so long a silent robot is waited for too
+    robot = twin(go2, "--rate", "50")
     folder = tmp_path / "run"
-    process = trainer(*new_run(patient_go2, folder))
+    process = trainer(*new_run(go2, folder))
     learner = learner_of(process)
     process.end(signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{learner}").exists() or _is_zombie(learner))
