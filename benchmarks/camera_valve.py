@@ -20,7 +20,9 @@ from typing import Any
 
 import torch
 
-from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
+from robot_rl.commands.config_files import layered, recipe
+from robot_rl.commands.configuration import resolve
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
 from robot_rl.settings import from_mapping

@@ -35,8 +35,10 @@ from policies.joint import JointSettings
 from policies.samplers import CrossEntropySampler, ImportanceSampler, ProductSampler, Sampler
 from policies.skills import Skill
 from robot_rl.commands.composing import learn, learn_together, load_skill, share_experience, skill_sources
-from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
+from robot_rl.commands.config_files import layered, recipe
+from robot_rl.commands.configuration import resolve
 from robot_rl.commands.training import start, train_only
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.evaluation import Act, evaluate
 from robot_rl.make import make_env
 from robot_rl.settings import from_mapping

@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
+from robot_rl.commands.config_files import layered, recipe
+from robot_rl.commands.configuration import resolve
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.env import RobotEnv
 from robot_rl.make import ALGORITHMS, make_env, make_vector_env
 from robot_rl.settings import from_mapping

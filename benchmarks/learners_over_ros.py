@@ -34,7 +34,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import yaml  # noqa: E402
 from twin_process import twin  # noqa: E402
 
-from robot_rl.commands.configuration import layered, recipe, resolve  # noqa: E402
+from robot_rl.commands.config_files import layered, recipe  # noqa: E402
+from robot_rl.commands.configuration import resolve  # noqa: E402
 from robot_rl.commands.evaluate import actor, policy_env  # noqa: E402
 from robot_rl.commands.policy_files import POLICY  # noqa: E402
 from robot_rl.commands.training import start, train_run  # noqa: E402

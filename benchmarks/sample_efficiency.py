@@ -40,7 +40,8 @@ from walking import EPISODES, Verdict, Walks, judge
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.sac import SAC, SACSettings
-from robot_rl.commands.configuration import layered, read_file, recipe, resolve
+from robot_rl.commands.config_files import layered, read_file, recipe
+from robot_rl.commands.configuration import resolve
 from robot_rl.make import SUITE, is_suite_task, make_env, make_suite_env
 from robot_rl.settings import from_mapping
 from robot_rl.training.evaluation import deterministic_evaluation

@@ -33,7 +33,9 @@ import torch
 from walking import EPISODES, Walks, judge
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
+from robot_rl.commands.config_files import layered, recipe
+from robot_rl.commands.configuration import resolve
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.env import RobotEnv
 from robot_rl.evaluation import Act
 from robot_rl.settings import from_mapping

@@ -25,7 +25,8 @@ from typing import Any
 
 from twin_process import twin
 
-from robot_rl.commands.configuration import layered, recipe, resolve
+from robot_rl.commands.config_files import layered, recipe
+from robot_rl.commands.configuration import resolve
 from robot_rl.commands.evaluate import actor, policy_env
 from robot_rl.commands.exporting import export_run
 from robot_rl.commands.real_time import TIMING

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from robot_rl.cli import COMMANDS
-from robot_rl.commands.configuration import read_file
+from robot_rl.commands.config_files import read_file
 from robot_rl.spec import SENSORS
 from robot_rl.spec_file import load_robot, parse_robot
 from robot_rl.tasks import TASKS

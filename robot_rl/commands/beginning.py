@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from robot_rl.algorithms.learner import Learner
-from robot_rl.commands.configuration import TrainingConfig, saved_config
+from robot_rl.commands.configuration import saved_config
 from robot_rl.commands.exporting import find_checkpoint
 from robot_rl.commands.policy_files import is_run
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import ConfigurationError
 from robot_rl.training.checkpoint import load_checkpoint
 from robot_rl.training.run import runs_within

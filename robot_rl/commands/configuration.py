@@ -20,11 +20,13 @@ The resolved form has every setting in it. It is saved as the run's config.json,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robot_rl.commands.config_files import read_file
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import ConfigurationError, UnknownName
 from robot_rl.make import (
     ALGORITHMS,
@@ -35,12 +37,6 @@ from robot_rl.make import (
     algorithm_of,
     is_suite_task,
     load_randomization,
-    make_env,
-    make_learner,
-    make_privileged,
-    make_suite_env,
-    make_task,
-    make_vector_env,
     suite_tasks,
     task_class,
     task_settings_class,
@@ -50,254 +46,9 @@ from robot_rl.ros_spec import RosSettings
 from robot_rl.settings import from_mapping
 from robot_rl.spec import RobotSpec
 from robot_rl.spec_file import builtin_robots, load_robot
-from robot_rl.task import Task
-from robot_rl.yaml_file import read_yaml
 
 if TYPE_CHECKING:
-    from robot_rl.algorithms.learner import Learner
-    from robot_rl.make.robots import Randomization
-    from robot_rl.privileged import Privileged
     from robot_rl.training.trainer import TrainerSettings
-
-RECIPES = Path(__file__).parent.parent / "recipes"
-"""Settings that suit one task on one robot, TASK-ROBOT.yaml."""
-PRESETS = Path(__file__).parent.parent / "presets"
-"""Settings for any task and robot, which `--config` knows by name."""
-
-SECTIONS = ("task", "observation", "encoder", "trainer", "ros", "real_time", "ray", *ALGORITHMS)
-KEYS = ("task", "robot", "algorithm", "robots", "seed", "on", "randomize", "begin_with", *SECTIONS[1:])
-RECORDED = ("robot_digest",)
-"""Keys that a run's config.json has beside those that a person gives."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """A resolved configuration; every setting has its value."""
-
-    robot: str | None
-    """Built-in name, or absolute path of a YAML file; None for a task that brings its own body."""
-    task: str
-    task_settings: Mapping[str, Any]
-    algorithm: str
-    algorithm_settings: Mapping[str, Any]
-    trainer: Mapping[str, Any]
-    robots: int
-    """Copies simulated in step."""
-    seed: int
-    robot_digest: str | None
-    """SHA-256 of what the robot's file says; None without one."""
-    on: str = "mujoco"
-    """Where the robot lives, one of `robot_rl.make.BACKENDS`."""
-    ros: Mapping[str, Any] = field(default_factory=dict)
-    """Of `RosSettings`; empty where the robot lives elsewhere."""
-    real_time: Mapping[str, Any] = field(default_factory=dict)
-    """Of `RealTimeSettings`; empty where time waits for the learner."""
-    randomize: Mapping[str, Any] | None = None
-    """Terms of randomisation with their settings, whole, so that a run depends on no other file; None for none."""
-    observation: Mapping[str, Any] = field(default_factory=dict)
-    """Of `ObservationSettings`; empty for a task that brings its own body."""
-    encoder: Mapping[str, Any] = field(default_factory=dict)
-    """Of `EncoderSettings`; empty without a camera."""
-    ray: Mapping[str, Any] = field(default_factory=dict)
-    """Of `RaySettings`; empty without workers on Ray."""
-    begin_with: str | None = None
-    """Run whose newest checkpoint the learner begins as; None for a new one."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The form that files have."""
-        robot = {} if self.robot is None else {"robot": self.robot, "robot_digest": self.robot_digest}
-        found = robot | {
-            "robots": self.robots,
-            "on": self.on,
-            "task": {"name": self.task, **self.task_settings},
-            "algorithm": self.algorithm,
-            self.algorithm: dict(self.algorithm_settings),
-            "trainer": dict(self.trainer),
-            "seed": self.seed,
-        }
-        if self.begin_with is not None:
-            found["begin_with"] = self.begin_with
-        others = ("observation", "encoder", "ros", "real_time", "randomize", "ray")
-        return found | {name: dict(values) for name in others if (values := getattr(self, name))}
-
-    @property
-    def title(self) -> str:
-        """What is learnt, for a person."""
-        return self.task if self.robot is None else f"{self.task} on {self.spec().name}"
-
-    def spec(self) -> RobotSpec:
-        """The robot, unchanged since the run was configured.
-
-        Raises:
-            ConfigurationError: it has changed, or the task is one without a robot.
-        """
-        if self.robot is None:
-            raise ConfigurationError(
-                f"{self.task} has no robot: it is trained and evaluated, and its policy stays in the run"
-            )
-        spec = load_robot(self.robot)
-        if spec.digest != self.robot_digest:
-            raise ConfigurationError(
-                f"robot file {self.robot} has changed since this run began; put it back, or train a new run"
-            )
-        return spec
-
-    @property
-    def engine(self) -> str:
-        """What simulates the robot where one is simulated: for training, and for evaluation always."""
-        return self.on if self.on in SIMULATORS else SIMULATORS[0]
-
-    def make_task(self) -> Task:
-        """The task on its robot."""
-        return make_task(self.task, self.spec(), self.task_settings, self.observation)
-
-    def make_learner(self) -> Learner:
-        """The learner, new."""
-        chosen = (self.algorithm_settings, self.seed)
-        if self.robot is None:
-            return make_learner(self.algorithm, self.make_suite_env(), *chosen)
-        task = self.make_task()
-        return make_learner(self.algorithm, task, *chosen, self.make_privileged(task), self.encoder)
-
-    def make_suite_env(self, render_mode: str | None = None) -> Any:
-        """The environment of a task that brings its own body."""
-        return make_suite_env(self.task, render_mode=render_mode, **self.task_settings)
-
-    def make_privileged(self, task: Task) -> Privileged | None:
-        """What the critics get beside what the policy observes; None for nothing."""
-        return make_privileged(task, self.randomization()) if self.observation.get("privileged") else None
-
-    def make_env(self, task: Task) -> Any:
-        """The environment to train on the robot in, or on several in step."""
-        seconds = self.trainer["episode_seconds"]
-        if self.robots != 1:
-            return make_vector_env(
-                self.spec(),
-                task,
-                self.robots,
-                backend=self.engine,
-                time_limit=seconds,
-                randomization=self.randomization(),
-                privileged=self.make_privileged(task),
-            )
-        ros = from_mapping(RosSettings, self.ros, "ros") if self.on == "ros" else None
-        return make_env(
-            self.spec(),
-            task,
-            backend=self.on,
-            ros=ros,
-            time_limit=seconds,
-            randomization=self.randomization(),
-            privileged=self.make_privileged(task),
-        )
-
-    def randomization(self) -> Randomization | None:
-        """What differs from episode to episode of training."""
-        return load_randomization(self.randomize, self.spec()) if self.randomize else None
-
-
-def read_file(path: str | Path) -> dict[str, Any]:
-    """Reads a configuration file and checks its keys, not yet their values.
-
-    Args:
-        path: of the file; or, where there is none, the name of one of `PRESETS` or `RECIPES`.
-
-    Raises:
-        ConfigurationError: no such file, not YAML, or a key that is unknown or given twice.
-    """
-    presets = {preset.stem: preset for folder in (RECIPES, PRESETS) for preset in folder.glob("*.yaml")}
-    file = Path(path)
-    if not file.is_file():
-        file = presets.get(str(path), file)
-    try:
-        values = read_yaml(file.read_text(encoding="utf-8"), f"configuration {path}")
-    except OSError as error:
-        reason = f"{error.strerror or error} (built in: {', '.join(sorted(presets))})"
-        raise ConfigurationError(f"cannot read configuration {path}: {reason}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"configuration {path} is not valid YAML: {error}") from error
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"configuration {path}: expected a mapping of keys, got {type(values).__name__}")
-    if True in values:
-        values["on"] = values.pop(True)  # YAML 1.1 takes the bare word `on` for a truth value
-    for key in values:
-        if key not in (*KEYS, *RECORDED):
-            raise UnknownName.of("key", key, KEYS, f"in {path}")
-    for section in SECTIONS:
-        if section == "task" and isinstance(values.get("task"), str):
-            values["task"] = {"name": values["task"]}
-        if not isinstance(values.get(section, {}), dict):
-            raise ConfigurationError(f"{path}.{section}: expected a mapping of keys, got {values[section]!r}")
-    check_names(values, str(path))
-    return values
-
-
-def check_names(values: Mapping[str, Any], where: str) -> None:
-    """Refuses names of task, robot, algorithm and place that are no text; by them all else is looked up.
-
-    Args:
-        values: with the keys of a configuration file.
-        where: they came from, for messages.
-    """
-    names = {key: values.get(key) for key in ("robot", "algorithm", "on")}
-    names["task.name"] = values.get("task", {}).get("name")
-    for key, name in names.items():
-        if not isinstance(name, (str, type(None))):
-            raise ConfigurationError(f"{where}.{key}: expected text, got {type(name).__name__} {name!r}")
-
-
-def advice(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe for what a person has chosen so far; `chosen` has the keys of a configuration file."""
-    variants = []
-    if chosen.get("observation", {}).get("camera"):
-        variants.append("camera")
-    # What goes on from another run observes what that one did.
-    if chosen.get("randomize") and not chosen.get("begin_with"):
-        variants.append("randomized")
-    return recipe(chosen.get("task", {}).get("name"), chosen.get("robot"), chosen.get("algorithm"), variants)
-
-
-def recipe(
-    task: str | None, robot: str | None, algorithm: str | None = None, variants: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The recommended settings of a task on a built-in robot; empty where there are none.
-
-    Args:
-        task: name.
-        robot: name.
-        algorithm: whose; None for the one that the recipe recommends. An algorithm without a recipe of its own gets
-            the recommended one's, without the settings of that algorithm.
-        variants: `camera` where the robot's camera is to be observed, `randomized` where the robot is to differ; the
-            first of them that has a file TASK-ROBOT-VARIANT counts: what differs there from the general recipe. That of
-            the camera goes before an algorithm's own.
-    """
-    if not task or robot not in builtin_robots():
-        return {}
-
-    def file(*variant: str) -> Path:
-        return RECIPES / ("-".join([task, robot, *variant]) + ".yaml")
-
-    special = next((one for one in variants if file(one).is_file()), None)
-    if algorithm and special != "camera" and file(algorithm).is_file():
-        return read_file(file(algorithm))
-    layers = [file(), *([file(special)] if special else [])]
-    found = layered(*(read_file(layer) for layer in layers if layer.is_file()))
-    if algorithm in (None, found.get("algorithm", "sac")):
-        return found
-    found = {key: value for key, value in found.items() if key not in ("algorithm", *ALGORITHMS) or key == algorithm}
-    if algorithm not in PARTED and "observation" in found:
-        found["observation"] = {key: value for key, value in found["observation"].items() if key != "privileged"}
-    return found
-
-
-def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Later layers win, section by section."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            result[key] = {**result.get(key, {}), **value} if key in SECTIONS else value
-    return result
 
 
 def resolve(values: Mapping[str, Any], where: str) -> TrainingConfig:

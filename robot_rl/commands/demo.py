@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot_rl.commands.configuration import TrainingConfig, layered, recipe, resolve
+from robot_rl.commands.config_files import layered, recipe
+from robot_rl.commands.configuration import resolve
 from robot_rl.commands.flags import Parser, add_json, whole_number
 from robot_rl.commands.output import duration, print_json, relative, say, table
 from robot_rl.commands.policy_files import POLICY
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import CheckFailed, ConfigurationError
 from robot_rl.evaluation import FIRST_SEED
 

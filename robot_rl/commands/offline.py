@@ -7,7 +7,8 @@ from pathlib import Path
 
 from policies.export import action_part
 from robot_rl.algorithms.on_policy import OnPolicy
-from robot_rl.commands.configuration import TrainingConfig, saved_config
+from robot_rl.commands.configuration import saved_config
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import algorithm_of
 from robot_rl.training.run import Run

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from robot_rl.commands.configuration import TrainingConfig
 from robot_rl.commands.output import say
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import ConfigurationError, HelpNeeded
 from robot_rl.make import make_pause_services
 from robot_rl.settings import from_mapping

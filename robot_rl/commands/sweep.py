@@ -12,19 +12,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from robot_rl.commands.configuration import (
-    KEYS,
-    SECTIONS,
-    TrainingConfig,
-    advice,
-    check_names,
-    layered,
-    read_file,
-    resolve,
-)
+from robot_rl.commands.config_files import KEYS, SECTIONS, advice, check_names, layered, read_file
+from robot_rl.commands.configuration import resolve
 from robot_rl.commands.flags import Parser, add_json, whole_number
 from robot_rl.commands.output import duration, print_json, relative, say, table
 from robot_rl.commands.policy_files import is_run
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import ConfigurationError, RunExists, UnknownName
 from robot_rl.make import missing_package
 

@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot_rl.commands.configuration import (
-    TrainingConfig,
-    advice,
-    layered,
-    read_file,
-    resolve,
-    saved_config,
-)
+from robot_rl.commands.config_files import advice, layered, read_file
+from robot_rl.commands.configuration import resolve, saved_config
 from robot_rl.commands.flags import Parser, add_json, add_settings, given_settings, positive_number, whole_number
 from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, is_run
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import (
     ALGORITHMS,

@@ -12,13 +12,13 @@ from typing import Any
 from policies.composed_runtime import load_policy
 from policies.export import ExportReport
 from robot_rl.commands.beginning import first_learner
-from robot_rl.commands.configuration import TrainingConfig
 from robot_rl.commands.evaluate import actor, report
 from robot_rl.commands.exporting import export_run
 from robot_rl.commands.offline import check_offline
 from robot_rl.commands.output import relative, say
 from robot_rl.commands.policy_files import POLICY
 from robot_rl.commands.real_time import train_robot
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.evaluation import evaluate
 from robot_rl.make import make_env
 from robot_rl.settings import from_mapping

@@ -162,7 +162,7 @@ def _known_engine(file: PolicyFile) -> str:
     """The engine that the policy was trained in; that of its run where it lies in one."""
     if file.run is None:
         return make.BACKENDS[0]
-    from robot_rl.commands.configuration import read_file
+    from robot_rl.commands.config_files import read_file
 
     on = read_file(file.run / "config.json").get("on")
     return on if on in make.BACKENDS and on != "ros" else make.BACKENDS[0]

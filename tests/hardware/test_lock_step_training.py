@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from hardware.ros_robot import RosRobot
-from robot_rl.commands.configuration import TrainingConfig, resolve, saved_config
+from robot_rl.commands.configuration import resolve, saved_config
+from robot_rl.commands.training_config import TrainingConfig
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import make_env
 from robot_rl.robot import Start

@@ -14,7 +14,8 @@ import yaml
 from policies.contract import seal, unseal
 from robot_rl.cli import main
 from robot_rl.commands import policy_files
-from robot_rl.commands.configuration import read_file, saved_config
+from robot_rl.commands.config_files import read_file
+from robot_rl.commands.configuration import saved_config
 from robot_rl.commands.policy_files import shipped_policies
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import ALGORITHMS
@@ -287,7 +288,8 @@ def test_every_command_has_help(command, capsys):
 
 
 def test_recipes_are_valid(capsys):
-    from robot_rl.commands.configuration import RECIPES, layered, read_file, recipe, resolve
+    from robot_rl.commands.config_files import RECIPES, layered, read_file, recipe
+    from robot_rl.commands.configuration import resolve
 
     for path in RECIPES.glob("*.yaml"):
         task, robot, *variant = path.stem.split("-")
@@ -302,7 +304,8 @@ def test_recipes_are_valid(capsys):
     ("task", "robot"), [("walk", "go2"), ("turn_valve", "dclaw"), ("dm_control/walker-walk", None)]
 )
 def test_presets_suit_every_task_with_its_recipe_or_without(task, robot):
-    from robot_rl.commands.configuration import PRESETS, layered, read_file, recipe, resolve
+    from robot_rl.commands.config_files import PRESETS, layered, read_file, recipe
+    from robot_rl.commands.configuration import resolve
 
     own = {"task": {"name": task}} | ({"robot": robot} if robot else {})
     for path in PRESETS.glob("*.yaml"):
@@ -312,7 +315,7 @@ def test_presets_suit_every_task_with_its_recipe_or_without(task, robot):
 
 
 def test_a_file_goes_before_the_preset_of_its_name(tmp_path, monkeypatch):
-    from robot_rl.commands.configuration import read_file
+    from robot_rl.commands.config_files import read_file
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "few_steps").write_text("seed: 7")
@@ -321,7 +324,7 @@ def test_a_file_goes_before_the_preset_of_its_name(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("algorithm", ["sac_value", "soft_q"])
 def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
-    from robot_rl.commands.configuration import recipe
+    from robot_rl.commands.config_files import recipe
 
     recommended, other = recipe("walk", "go2"), recipe("walk", "go2", algorithm)
     assert recipe("walk", "go2", "sac") == recommended
@@ -330,7 +333,8 @@ def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
 
 @pytest.mark.parametrize(("algorithm", "knows_more"), [(None, True), ("sac", True), ("sac_value", False)])
 def test_critics_know_more_of_a_randomised_robot_where_the_algorithm_has_such_critics(algorithm, knows_more):
-    from robot_rl.commands.configuration import advice, layered, resolve
+    from robot_rl.commands.config_files import advice, layered
+    from robot_rl.commands.configuration import resolve
 
     chosen = {"robot": "go2", "task": {"name": "walk"}, "randomize": "mild"}
     chosen |= {"algorithm": algorithm} if algorithm else {}
@@ -357,7 +361,7 @@ SEEING_HAND = {"robot": "dclaw", "task": {"name": "turn_valve"}, "observation": 
     ],
 )
 def test_the_recipe_is_the_one_for_what_was_chosen(chosen, named):
-    from robot_rl.commands.configuration import RECIPES, advice, layered, read_file
+    from robot_rl.commands.config_files import RECIPES, advice, layered, read_file
 
     expected = layered(*(read_file(RECIPES / f"{name}.yaml") for name in named))
     assert advice({"robot": "go2", "task": {"name": "walk"}, **chosen}) == expected

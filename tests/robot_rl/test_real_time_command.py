@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from robot_rl.cli import main
-from robot_rl.commands.configuration import read_file, resolve
+from robot_rl.commands.config_files import read_file
+from robot_rl.commands.configuration import resolve
 from robot_rl.commands.real_time import ask_person
 from robot_rl.errors import ConfigurationError, HelpNeeded, LearnerEnded, UnknownName
 

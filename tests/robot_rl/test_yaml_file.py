@@ -2,7 +2,7 @@
 
 import pytest
 
-from robot_rl.commands.configuration import read_file
+from robot_rl.commands.config_files import read_file
 from robot_rl.commands.launching import robot_with_safety
 from robot_rl.errors import ConfigurationError
 from robot_rl.make import load_randomization
