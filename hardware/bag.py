@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,17 +107,30 @@ class Bag:
         Raises:
             StorageError: a file is damaged.
         """
-        last: dict[str, int] = {}
-        for path in self.files if files is None else files:
+        for _, record in self._records(self.files if files is None else files, topics, start, stop):
+            yield record
+
+    def _records(
+        self,
+        files: Sequence[Path],
+        topics: Collection[str] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[tuple[Path, Record]]:
+        """As `records`, each with its file."""
+        times: dict[str, array[int]] = {}
+        for path in files:
             if (start is not None or stop is not None) and not self._overlaps(path, start, stop):
                 continue
-            before = dict(last)
             with _reading(path) as reader:
+                # By their very times: a clock that was set back between two files makes what is new look old.
+                begin = reader.start_time
+                before = {topic: {time for time in of_topic if time >= begin} for topic, of_topic in times.items()}
                 wanted = [c for c in reader.connections if topics is None or c.topic in topics]
                 for connection, time, content in reader.messages(wanted, start, stop) if wanted else ():
-                    if time > before.get(connection.topic, -1):
-                        last[connection.topic] = time
-                        yield Record(time, connection.topic, connection.msgtype, bytes(content))
+                    if time not in before.get(connection.topic, ()):
+                        times.setdefault(connection.topic, array("q")).append(time)
+                        yield path, Record(time, connection.topic, connection.msgtype, bytes(content))
 
     def _overlaps(self, path: Path, start: int | None, stop: int | None) -> bool:
         """Whether a file has anything of that time; a bag of many files is else opened far too often."""
@@ -137,18 +151,11 @@ class Bag:
     def summary(self) -> list[TopicSummary]:
         """Every topic, by name."""
         kinds = self.kinds()
-        times: dict[str, list[NDArray[np.int64]]] = {topic: [] for topic in kinds}
-        for path in self.files:
-            of_file: dict[str, list[int]] = {}
-            for record in self.records(files=[path]):
-                of_file.setdefault(record.topic, []).append(record.time)
-            for topic, values in of_file.items():
-                # What is before another file's end is in that file already.
-                last = times[topic][-1][-1] if times[topic] else -1
-                new = np.array([value for value in values if value > last], dtype=np.int64)
-                if len(new):
-                    times[topic].append(new)
-        return [_summary(topic, kinds[topic], times[topic]) for topic in sorted(kinds)]
+        times: dict[str, dict[Path, array[int]]] = {topic: {} for topic in kinds}
+        for path, record in self._records(self.files):
+            times[record.topic].setdefault(path, array("q")).append(record.time)
+        by_file = {topic: [np.array(part) for part in parts.values()] for topic, parts in times.items()}
+        return [_summary(topic, kinds[topic], by_file[topic]) for topic in sorted(kinds)]
 
     def markers(self) -> list[tuple[Path, int, Mapping[str, Any]]]:
         """File, time in ns, and content of every marker of an episode or a part.

@@ -147,6 +147,23 @@ def test_messages_that_two_files_share_are_read_once(recorder: Recorder, tmp_pat
     assert {topic.name: topic.count for topic in bag.summary()}["/state"] == 1
 
 
+def test_a_clock_that_is_set_back_between_two_files_hides_nothing(tmp_path: Path) -> None:
+    types = MessageTypes()
+    writer = BagWriter(tmp_path / "bag", types, {})
+    second = 1_000_000_000
+    for name, begin in (("episode_00001", 100), ("episode_00002", 50), ("episode_00003", 51)):
+        writer.begin(name)
+        for number in range(5):
+            # The last file begins with what the one before it ended with.
+            writer.write("/state", TEXT, (begin + number) * second, text(types, str(begin + number)))
+        writer.finish()
+    bag = Bag(tmp_path / "bag")
+    assert [record.time // second for record in bag.records()] == [*range(100, 105), *range(50, 55), 55]
+    (summary,) = bag.summary()
+    assert (summary.count, summary.gaps) == (11, 0)
+    assert summary.longest_gap == pytest.approx(1.0)
+
+
 def test_memory_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "bag", DCLAW, memory=100_000)
     recorder.begin_episode()
