@@ -12,7 +12,7 @@ from robot_rl.spec_file import builtin_robots
 from robot_rl.yaml_file import read_yaml
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-"""Settings that suit one task on one robot, TASK-ROBOT.yaml."""
+"""Settings that suit a task: TASK-ROBOT.yaml on one robot, TASK.yaml on any other, TASK-ALGORITHM.yaml with that."""
 PRESETS = Path(__file__).parent.parent / "presets"
 """Settings for any task and robot, which `--config` knows by name."""
 
@@ -87,34 +87,37 @@ def advice(chosen: Mapping[str, Any]) -> dict[str, Any]:
 def recipe(
     task: str | None, robot: str | None, algorithm: str | None = None, variants: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The recommended settings of a task on a built-in robot; empty where there are none.
+    """The recommended settings of a task on a robot; empty where there are none.
 
     Args:
         task: name.
-        robot: name.
-        algorithm: whose; None for the one that the recipe recommends. An algorithm without a recipe of its own gets
-            the recommended one's, without the settings of that algorithm.
+        robot: name, or a file; what has no recipe TASK-ROBOT gets the general one of the task.
+        algorithm: whose; None for the one that the recipe recommends. Another one gets the general recipe
+            TASK-ALGORITHM, and of the robot's what is to be done and observed; where there is none, all of the robot's
+            but the settings of its own algorithm, and but those of the trainer where it does not learn from a replay.
         variants: `camera` where the robot's camera is to be observed, `randomized` where the robot is to differ; the
-            first of them that has a file TASK-ROBOT-VARIANT counts: what differs there from the general recipe. That of
-            the camera goes before an algorithm's own.
+            first of them that has a file TASK-ROBOT-VARIANT counts: what differs there from the robot's recipe. That of
+            the camera goes before an algorithm's.
     """
-    if not task or robot not in builtin_robots():
+    if not task or not robot:
         return {}
 
     def file(*variant: str) -> Path:
-        return RECIPES / ("-".join([task, robot, *variant]) + ".yaml")
+        return RECIPES / ("-".join([task, *variant]) + ".yaml")
 
-    special = next((one for one in variants if file(one).is_file()), None)
-    if algorithm and special != "camera" and file(algorithm).is_file():
-        return read_file(file(algorithm))
-    layers = [file(), *([file(special)] if special else [])]
+    known = robot in builtin_robots() and file(robot).is_file()
+    special = next((one for one in variants if known and file(robot, one).is_file()), None)
+    layers = [file(robot) if known else file(), *([file(robot, special)] if special else [])]
     found = layered(*(read_file(layer) for layer in layers if layer.is_file()))
     if algorithm in (None, found.get("algorithm", "sac")):
         return found
+    own = file(algorithm) if special != "camera" and file(algorithm).is_file() else None
+    if own or (algorithm in ALGORITHMS and not ALGORITHMS[algorithm].replay):
+        found = {key: value for key, value in found.items() if key in ("task", "observation")}
     found = {key: value for key, value in found.items() if key not in ("algorithm", *ALGORITHMS) or key == algorithm}
     if algorithm not in PARTED and "observation" in found:
         found["observation"] = {key: value for key, value in found["observation"].items() if key != "privileged"}
-    return found
+    return layered(found, read_file(own)) if own else found
 
 
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:

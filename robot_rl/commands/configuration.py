@@ -173,16 +173,13 @@ def _learning(values: Mapping[str, Any], where: str) -> dict[str, Any]:
         "algorithm": algorithm,
         "algorithm_settings": asdict(chosen),
         "trainer": asdict(settings),
-        "ray": _apart(values, where, algorithm, chosen, settings),
+        "ray": _apart(values, where, algorithm, settings),
         **counts,
     }
 
 
-def _apart(
-    values: Mapping[str, Any], where: str, algorithm: str, chosen: Any, trainer: TrainerSettings
-) -> dict[str, Any]:
+def _apart(values: Mapping[str, Any], where: str, algorithm: str, trainer: TrainerSettings) -> dict[str, Any]:
     """The settings of workers on Ray, empty without any; checks that acting and learning can be parted as asked."""
-    from robot_rl.algorithms.on_policy import OnPolicySettings
     from robot_rl.training.ray_workers import RaySettings
 
     ray = from_mapping(RaySettings, values.get("ray", {}), f"{where}.ray")
@@ -193,7 +190,7 @@ def _apart(
         return {}
     if len(asked) > 1:
         raise ConfigurationError(f"{where}: trainer.pipeline is for one worker, ray.workers for many; give one of them")
-    if isinstance(chosen, OnPolicySettings):
+    if not ALGORITHMS[algorithm].replay:
         raise ConfigurationError(
             f"{where}.{asked[0]}: for learners with a replay; {algorithm!r} learns from its own steps"
         )

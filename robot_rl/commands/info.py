@@ -1,4 +1,4 @@
-"""`robot-rl info`: what a run, a policy file or a bag is."""
+"""`robot-rl info`: what a run, a policy file, a robot or a bag is."""
 
 from __future__ import annotations
 
@@ -13,21 +13,33 @@ from robot_rl.commands.bags import bag_content, describe_bag, is_bag, write_timi
 from robot_rl.commands.flags import Parser, add_json
 from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, find_policy, is_run
+from robot_rl.commands.robot_page import describe_robot, is_robot, robot_content
 from robot_rl.errors import ConfigurationError, PolicyError, StorageError
 
-_WHAT = "run folder, ONNX file, name of a shipped policy, bag folder or MCAP file"
+_WHAT = "run folder, ONNX file, name of a shipped policy, YAML file or name of a robot, bag folder or MCAP file"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Prints a page about it."""
-    parser = Parser("info", "Say what a run, a policy file or a bag is.")
+    parser = Parser("info", "Say what a run, a policy file, a robot or a bag is.")
     parser.add_argument("what", help=_WHAT)
     parser.add_argument("--timing", metavar="FILE.csv", help="of a bag: write its control loop's timing log")
+    parser.add_argument("--video", metavar="FILE.mp4", help="of a robot: film it at home, without a policy")
     add_json(parser)
     values = parser.parse(arguments)
     path = Path(values.what)
+    robot = is_robot(values.what) and not path.is_dir()
+    if values.video and not robot:
+        raise ConfigurationError(f"--video: {values.what} is no robot; of a policy: robot-rl evaluate --video")
     if values.timing and not is_bag(path):
         raise ConfigurationError(f"--timing: {values.what} is no bag")
+    if robot:
+        content = robot_content(values.what, values.video)
+        if values.json:
+            print_json(content)
+        else:
+            print(describe_robot(content))
+        return 0
     if path.is_dir() and is_run(path) and not values.timing:
         found = _run(path)
         if values.json:

@@ -39,6 +39,7 @@ from robot_rl.make.packages import (
 from robot_rl.make.robots import (
     BACKENDS,
     SIMULATORS,
+    hold_home,
     load_randomization,
     make_batch,
     make_camera,
@@ -71,6 +72,7 @@ __all__ = [
     "bag_transitions",
     "excitation",
     "excited_robot",
+    "hold_home",
     "identify_robot",
     "is_suite_task",
     "load_randomization",

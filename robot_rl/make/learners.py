@@ -27,6 +27,8 @@ class Algorithm:
     learner: str
     settings: str
     description: str
+    replay: bool = True
+    """Whether it learns from a replay; others from their own last steps alone, and many more of them."""
 
     def load(self, name: str) -> Any:
         """A member of the algorithm's module."""
@@ -59,26 +61,46 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         "robot_rl.algorithms.ddpg", "DDPG", "DDPGSettings", "a deterministic actor that climbs its critic"
     ),
     "ppo": Algorithm(
-        "robot_rl.algorithms.ppo", "PPO", "PPOSettings", "proximal policy optimisation, clipped or with a price on KL"
+        "robot_rl.algorithms.ppo",
+        "PPO",
+        "PPOSettings",
+        "proximal policy optimisation, clipped or with a price on KL",
+        replay=False,
     ),
     "trpo": Algorithm(
-        "robot_rl.algorithms.trpo", "TRPO", "TRPOSettings", "natural gradient steps that keep to a limit of KL"
+        "robot_rl.algorithms.trpo",
+        "TRPO",
+        "TRPOSettings",
+        "natural gradient steps that keep to a limit of KL",
+        replay=False,
     ),
-    "npg": Algorithm("robot_rl.algorithms.npg", "NPG", "NPGSettings", "natural policy gradient with steps of given KL"),
+    "npg": Algorithm(
+        "robot_rl.algorithms.npg",
+        "NPG",
+        "NPGSettings",
+        "natural policy gradient with steps of given KL",
+        replay=False,
+    ),
     "acktr": Algorithm(
         "robot_rl.algorithms.acktr",
         "ACKTR",
         "ACKTRSettings",
         "natural gradient of actor and critic by Kronecker factors, within a trust region",
+        replay=False,
     ),
     "a3c": Algorithm(
-        "robot_rl.algorithms.a3c", "A3C", "A3CSettings", "processes with a robot each that share one policy"
+        "robot_rl.algorithms.a3c",
+        "A3C",
+        "A3CSettings",
+        "processes with a robot each that share one policy",
+        replay=False,
     ),
     "reinforce": Algorithm(
         "robot_rl.algorithms.reinforce",
         "Reinforce",
         "ReinforceSettings",
         "policy gradient with a critic and entropy, or its importance-sampled surrogate",
+        replay=False,
     ),
 }
 PARTED = ("sac",)

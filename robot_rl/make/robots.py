@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,24 @@ def _check_randomization(backend: str, randomization: Randomization | None) -> N
 def _check_backend(backend: str) -> None:
     if backend not in BACKENDS:
         raise UnknownName.of("backend", backend, BACKENDS)
+
+
+def hold_home(spec: RobotSpec, watch: Callable[[Robot], None] | None = None) -> Any:
+    """What a robot does that is told to stay at home, in MuJoCo: `sim.home.AtHome`.
+
+    Args:
+        spec: the robot.
+        watch: called with the simulated robot after every tick.
+
+    Raises:
+        ConfigurationError: the robot's model is wrong.
+        RobotFault: the simulation diverged.
+    """
+    try:
+        from sim.home import hold_home as hold
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return hold(spec, watch=watch)
 
 
 def make_camera(robot: Robot) -> Any:

@@ -70,7 +70,7 @@ def test_a_run_ends_with_a_policy_a_plot_and_an_evaluation(run):
 def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, tmp_path, capsys):
     config = json.loads((run / "config.json").read_text())
     assert config["task"] == {"name": "stand"}
-    assert config["sac"]["discount"] == 0.99
+    assert config["sac"]["discount"] == 0.97  # of the recipe
     assert config["sac"]["hidden_sizes"] == [16, 16]
     assert config["trainer"]["total_steps"] == 200
     out = tmp_path / "again"
@@ -80,7 +80,7 @@ def test_a_saved_configuration_has_every_setting_and_reads_back_as_itself(run, t
     assert again == config
 
 
-@pytest.mark.parametrize(("algorithm", "says"), [("sac", "first 5,000 are random"), ("ppo", "after each 2,048 steps")])
+@pytest.mark.parametrize(("algorithm", "says"), [("sac", "first 1,000 are random"), ("ppo", "after each 2,048 steps")])
 def test_a_run_without_an_update_says_so(algorithm, says, tmp_path, capsys):
     given = ["train", "stand", "--robot", "go2", "--algorithm", algorithm, "--steps", "110"]
     given += ["--trainer.evaluation_interval", "0", f"--{algorithm}.hidden_sizes", "8"]
@@ -287,17 +287,34 @@ def test_every_command_has_help(command, capsys):
     assert "usage: robot-rl" in capsys.readouterr().out
 
 
-def test_recipes_are_valid(capsys):
+def test_recipes_are_valid():
     from robot_rl.commands.config_files import RECIPES, layered, read_file, recipe
     from robot_rl.commands.configuration import resolve
+    from robot_rl.make import ALGORITHMS
+    from robot_rl.spec_file import builtin_robots
 
     for path in RECIPES.glob("*.yaml"):
-        task, robot, *variant = path.stem.split("-")
+        task, *names = path.stem.split("-")
         values = read_file(path)
-        assert variant in ([], ["camera"], ["randomized"], [values.get("algorithm")])
-        assert ("camera" in variant) == values.get("observation", {}).get("camera", False)
-        whole = recipe(task, robot, values.get("algorithm"), variant)
+        robots, algorithms, variants = (
+            [name for name in names if name in known]
+            for known in (builtin_robots(), ALGORITHMS, ("camera", "randomized"))
+        )
+        assert len(robots) + len(algorithms) + len(variants) == len(names)
+        assert len(robots) == 1 if variants else len(names) <= 1
+        assert values.get("algorithm") == (algorithms[0] if algorithms else None if variants else "sac")
+        assert ("camera" in variants) == values.get("observation", {}).get("camera", False)
+        robot = robots[0] if robots else "go2"
+        whole = recipe(task, robot, values.get("algorithm"), variants)
         resolve(layered(whole, {"task": {"name": task}, "robot": robot}), path.name)
+
+
+def test_an_algorithm_is_known_for_what_it_learns_from():
+    from robot_rl.algorithms.on_policy import OnPolicySettings
+    from robot_rl.make import ALGORITHMS
+
+    for algorithm in ALGORITHMS.values():
+        assert issubclass(algorithm.load(algorithm.settings), OnPolicySettings) != algorithm.replay
 
 
 @pytest.mark.parametrize(
@@ -350,14 +367,18 @@ SEEING_HAND = {"robot": "dclaw", "task": {"name": "turn_valve"}, "observation": 
         ({}, ["walk-go2"]),
         ({"randomize": "mild"}, ["walk-go2", "walk-go2-randomized"]),
         ({"randomize": "mild", "algorithm": "sac"}, ["walk-go2", "walk-go2-randomized"]),
-        ({"randomize": "mild", "algorithm": "ppo"}, ["walk-go2-ppo"]),
         ({"randomize": "mild", "begin_with": "runs/plain"}, ["walk-go2"]),
         ({"robot": "minitaur", "randomize": "mild"}, ["walk-minitaur", "walk-minitaur-randomized"]),
+        ({"robot": "minitaur", "algorithm": "ppo"}, ["walk-ppo"]),
         ({"robot": "planar_arm", "task": {"name": "reach"}, "randomize": "mild"}, ["reach-planar_arm"]),
         ({"observation": {"camera": True}}, ["walk-go2"]),
         (SEEING_HAND, ["turn_valve-dclaw", "turn_valve-dclaw-camera"]),
         ({**SEEING_HAND, "randomize": "mild"}, ["turn_valve-dclaw", "turn_valve-dclaw-camera"]),
-        ({"robot": "somebody's.yaml"}, []),
+        ({"task": {"name": "stand"}}, ["stand"]),
+        ({"robot": "somebody's.yaml"}, ["walk"]),
+        ({"robot": "somebody's.yaml", "algorithm": "td3", "randomize": "mild"}, ["walk-td3"]),
+        ({"robot": "somebody's.yaml", "task": {"name": "reach"}}, []),
+        ({"robot": "somebody's.yaml", "task": {"name": "stand"}, "algorithm": "trpo"}, []),
     ],
 )
 def test_the_recipe_is_the_one_for_what_was_chosen(chosen, named):
@@ -365,6 +386,17 @@ def test_the_recipe_is_the_one_for_what_was_chosen(chosen, named):
 
     expected = layered(*(read_file(RECIPES / f"{name}.yaml") for name in named))
     assert advice({"robot": "go2", "task": {"name": "walk"}, **chosen}) == expected
+
+
+@pytest.mark.parametrize("randomize", [None, "mild"])
+def test_what_a_robot_does_is_the_same_with_every_algorithm(randomize):
+    from robot_rl.commands.config_files import RECIPES, advice, read_file
+
+    chosen = {"robot": "go2", "task": {"name": "walk"}, "algorithm": "ppo", "randomize": randomize}
+    found = advice(chosen)
+    assert found.pop("task") == read_file(RECIPES / "walk-go2.yaml")["task"]
+    assert not found.pop("observation", {})  # ppo has no critics that know more
+    assert found == read_file(RECIPES / "walk-ppo.yaml")
 
 
 # -- what a person can get wrong --------------------------------------------------------------------------------------
@@ -475,7 +507,7 @@ def test_deploying_for_a_robot_of_ones_own_says_that_its_file_is_needed(failed, 
     assert "--robot my_go2.yaml" in line
 
 
-@pytest.mark.parametrize("name", ["go2.yaml", "today.npz"])
+@pytest.mark.parametrize("name", ["notes.txt", "today.npz"])
 def test_info_about_a_file_of_another_kind_says_what_it_takes(name, failed, tmp_path):
     (tmp_path / name).write_text("name: go2")
     code, line = failed("info", tmp_path / name)
