@@ -62,6 +62,8 @@ def compile_model(spec: RobotSpec, terrain: bool = False) -> mujoco.MjModel:
         _add_floor(edit)
     else:
         _hold_base(edit, spec)
+    if not edit.lights:
+        _add_light(edit, spec)
     if terrain:
         add_field(edit)
     _add_actuators(edit, spec)
@@ -250,6 +252,35 @@ def _add_floor(edit: mujoco.MjSpec) -> None:
         conaffinity=1,
         condim=3,
         friction=[0.8, 0.02, 0.01],
+    )
+
+
+def _add_light(edit: mujoco.MjSpec, spec: RobotSpec) -> None:
+    """Daylight, for films of models that were made for the physics alone; the default is next to darkness."""
+    # The sun goes with a robot that walks: shadows are drawn near it only.
+    floating = spec.base == "floating"
+    place = edit.body(spec.simulation.base_body) if floating else edit.worldbody
+    edit.visual.headlight.ambient = [0.35, 0.35, 0.35]
+    edit.visual.headlight.diffuse = [0.4, 0.4, 0.4]
+    edit.visual.quality.shadowsize, edit.visual.map.shadowclip = 4096, 6  # shadows that are whole and fine
+    if not any(texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX for texture in edit.textures):
+        edit.add_texture(
+            name="sky",
+            type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+            rgb1=[0.62, 0.72, 0.83],
+            rgb2=[0.94, 0.96, 0.98],
+            width=64,
+            height=384,
+        )
+    place.add_light(
+        name="sun",
+        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM if floating else mujoco.mjtCamLight.mjCAMLIGHT_FIXED,
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[-0.9, -0.9, 3],
+        dir=[0.3, 0.3, -1],
+        diffuse=[0.7, 0.7, 0.7],
+        specular=[0.2, 0.2, 0.2],
     )
 
 

@@ -15,6 +15,8 @@ from robot_rl.commands.output import duration, print_json, relative, table
 from robot_rl.commands.policy_files import POLICY, find_policy, is_run
 from robot_rl.commands.robot_page import describe_robot, is_robot, robot_content
 from robot_rl.errors import ConfigurationError, PolicyError, StorageError
+from robot_rl.make import measured_legs
+from robot_rl.spec_file import load_robot
 
 _WHAT = "run folder, ONNX file, name of a shipped policy, YAML file or name of a robot, bag folder or MCAP file"
 
@@ -25,12 +27,18 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("what", help=_WHAT)
     parser.add_argument("--timing", metavar="FILE.csv", help="of a bag: write its control loop's timing log")
     parser.add_argument("--video", metavar="FILE.mp4", help="of a robot: film it at home, without a policy")
+    parser.add_argument("--legs", action="store_true", help="of a robot: print the section 'legs' as its model has it")
     add_json(parser)
     values = parser.parse(arguments)
     path = Path(values.what)
     robot = is_robot(values.what) and not path.is_dir()
     if values.video and not robot:
         raise ConfigurationError(f"--video: {values.what} is no robot; of a policy: robot-rl evaluate --video")
+    if values.legs:
+        if not robot:
+            raise ConfigurationError(f"--legs: {values.what} is no robot")
+        print(measured_legs(load_robot(values.what)), end="")
+        return 0
     if values.timing and not is_bag(path):
         raise ConfigurationError(f"--timing: {values.what} is no bag")
     if robot:

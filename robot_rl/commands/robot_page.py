@@ -48,6 +48,7 @@ def robot_content(name: str, video: str | None = None) -> dict[str, Any]:
         "physics_rate": 1.0 / spec.simulation.physics_dt,
         "joints": list(spec.joint_names),
         "feet": list(spec.feet),
+        "legs": spec.legs is not None,
         "sensors": list(spec.sensors),
         "objects": list(spec.objects),
         "at_home": {
@@ -88,6 +89,7 @@ def describe_robot(found: dict[str, Any]) -> str:
         ("base", found["base"] + f", {home['mass']:.1f} kg in all that moves"),
         ("joints", f"{len(found['joints'])}: {', '.join(found['joints'])}"),
         ("feet", ", ".join(found["feet"])),
+        ("legs", "" if found["legs"] or not found["feet"] else "not in the file; --legs prints what to add"),
         ("sensors", ", ".join(found["sensors"])),
         ("objects", ", ".join(found["objects"])),
         ("rates", f"policy {found['control_rate']:g} Hz, physics {found['physics_rate']:g} Hz"),

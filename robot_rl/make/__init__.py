@@ -45,6 +45,7 @@ from robot_rl.make.robots import (
     make_camera,
     make_robot,
     make_video,
+    measured_legs,
     robot_spec,
 )
 from robot_rl.make.ros import (
@@ -92,6 +93,7 @@ __all__ = [
     "make_twin",
     "make_vector_env",
     "make_video",
+    "measured_legs",
     "missing_package",
     "open_bag",
     "robot_spec",

@@ -148,6 +148,19 @@ def hold_home(spec: RobotSpec, watch: Callable[[Robot], None] | None = None) -> 
     return hold(spec, watch=watch)
 
 
+def measured_legs(spec: RobotSpec) -> str:
+    """The section `legs` of a robot's file as its model has them, YAML.
+
+    Raises:
+        ConfigurationError: the model is wrong, or the robot has no such legs.
+    """
+    try:
+        from sim.legs import measured_legs as measure
+    except ModuleNotFoundError as error:
+        raise missing_package(error, "train") from error
+    return measure(spec)
+
+
 def make_camera(robot: Robot) -> Any:
     """A camera that follows a simulated robot; calling it renders a frame, see `sim.render.Camera`."""
     from sim.render import Camera

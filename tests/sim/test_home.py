@@ -11,8 +11,11 @@ from scipy.optimize import brentq
 
 import robot_rl
 from robot_rl.cli import main
+from robot_rl.make import make_camera, make_robot
+from robot_rl.robot import Start
 from robot_rl.spec_file import builtin_robots, load_robot
 from sim.home import hold_home
+from sim.mujoco_model import compile_model
 
 MASS, LENGTH, KP = 0.8, 0.5, 20.0
 
@@ -105,3 +108,12 @@ def test_a_robot_is_filmed_and_nothing_else_is(tmp_path, capsys):
     assert (tmp_path / "home.mp4").stat().st_size > 1000
     assert main(["info", "go2-walk", "--video", str(tmp_path / "walk.mp4")]) == 2
     assert "go2-walk is no robot" in capsys.readouterr().err
+
+
+def test_a_model_without_a_light_is_filmed_by_daylight(tmp_path):
+    robot = make_robot(arm(tmp_path), noise=False)
+    robot.reset(Start(robot.spec.home), np.random.default_rng(0))
+    camera = make_camera(robot)
+    assert camera().mean() > 100  # of 255; without a light it was 10
+    camera.close()
+    assert compile_model(load_robot("go2")).nlight == 1  # it brings one
