@@ -114,6 +114,6 @@ def test_a_model_without_a_light_is_filmed_by_daylight(tmp_path):
     robot = make_robot(arm(tmp_path), noise=False)
     robot.reset(Start(robot.spec.home), np.random.default_rng(0))
     camera = make_camera(robot)
-    assert camera().mean() > 100  # of 255; without a light it was 10
+    assert camera().mean() > 100  # of 255; without a light it was black
     camera.close()
     assert compile_model(load_robot("go2")).nlight == 1  # it brings one
