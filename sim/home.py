@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_rl import rotation
 from robot_rl.robot import JointCommand, Robot, Start
 from robot_rl.safety import SafetySupervisor, explain
 from robot_rl.spec import RobotSpec
@@ -73,8 +72,8 @@ def hold_home(spec: RobotSpec, seconds: float = SECONDS, watch: Callable[[Robot]
     heights = tilt = None
     if base is not None and first is not None:
         heights = first, float(robot.data.xpos[base][2])
-        down = rotation.gravity_in_body(robot.data.xquat[base][[1, 2, 3, 0]])
-        tilt = float(np.arccos(np.clip(-down[2], -1.0, 1.0)))
+        # The last entry of the base's rotation matrix is the cosine between its z axis and the vertical.
+        tilt = float(np.arccos(np.clip(robot.data.xmat[base][8], -1.0, 1.0)))
     return AtHome(
         seconds=held,
         stopped=stopped,
