@@ -40,12 +40,11 @@ class AtHome:
     """(n,), share of its limit that each joint gives in the end."""
 
 
-def hold_home(spec: RobotSpec, seconds: float = SECONDS, watch: Callable[[Robot], None] | None = None) -> AtHome:
+def hold_home(spec: RobotSpec, watch: Callable[[Robot], None] | None = None) -> AtHome:
     """Puts a robot at home in MuJoCo and commands home, under its supervisor.
 
     Args:
         spec: the robot.
-        seconds: how long.
         watch: called with the robot after every tick.
 
     Raises:
@@ -58,7 +57,7 @@ def hold_home(spec: RobotSpec, seconds: float = SECONDS, watch: Callable[[Robot]
     robot.reset(Start(spec.home), np.random.default_rng(0))
     first = None if base is None else float(robot.data.xpos[base][2])
     stopped, held = "", 0.0
-    for tick in range(1, round(seconds * spec.control_rate) + 1):
+    for tick in range(1, round(SECONDS * spec.control_rate) + 1):
         robot.step(command)
         held = tick * spec.control_dt
         if watch is not None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from robot_rl.commands.output import table
-from robot_rl.filming import FRAME_RATE
-from robot_rl.make import hold_home, make_camera, make_video
+from robot_rl.filming import filming
+from robot_rl.make import hold_home
 from robot_rl.spec_file import builtin_robots, load_robot
-
-if TYPE_CHECKING:
-    from robot_rl.robot import Robot
-    from robot_rl.spec import RobotSpec
 
 NEAR = 0.8
 """Share of an effort limit that leaves little for anything but standing."""
@@ -37,7 +34,8 @@ def robot_content(name: str, video: str | None = None) -> dict[str, Any]:
         ConfigurationError: the file or the model is wrong.
     """
     spec = load_robot(name)
-    found = _filmed(spec, video) if video else hold_home(spec)
+    with filming(video, spec.control_rate) if video else nullcontext() as after_tick:
+        found = hold_home(spec, after_tick)
     reach = np.abs(spec.action.mixing * spec.action.scale).sum(axis=1)
     return {
         "robot": spec.name,
@@ -58,28 +56,6 @@ def robot_content(name: str, video: str | None = None) -> dict[str, Any]:
             "reach": dict(zip(spec.joint_names, reach.tolist(), strict=True)),
         },
     }
-
-
-def _filmed(spec: RobotSpec, path: str) -> Any:
-    """What `hold_home` finds, filmed in real time."""
-    ticks = max(1, round(spec.control_rate / FRAME_RATE))
-    video, camera, tick = make_video(path, spec.control_rate / ticks), None, 0
-
-    def watch(robot: Robot) -> None:
-        nonlocal camera, tick
-        camera = camera or make_camera(robot)
-        if tick % ticks == 0:
-            video.add(camera())
-        tick += 1
-
-    try:
-        found = hold_home(spec, watch)
-        video.close()
-    finally:
-        video.discard()
-        if camera is not None:
-            camera.close()
-    return found
 
 
 def describe_robot(found: dict[str, Any]) -> str:

@@ -145,7 +145,7 @@ def hold_home(spec: RobotSpec, watch: Callable[[Robot], None] | None = None) -> 
         from sim.home import hold_home as hold
     except ModuleNotFoundError as error:
         raise missing_package(error, "train") from error
-    return hold(spec, watch=watch)
+    return hold(spec, watch)
 
 
 def measured_legs(spec: RobotSpec) -> str:
