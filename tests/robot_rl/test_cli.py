@@ -339,13 +339,15 @@ def test_a_file_goes_before_the_preset_of_its_name(tmp_path, monkeypatch):
     assert read_file("few_steps") == {"seed": 7}
 
 
-@pytest.mark.parametrize("algorithm", ["sac_value", "soft_q"])
-def test_another_algorithm_takes_the_recipes_other_settings(algorithm):
+@pytest.mark.parametrize(
+    ("task", "robot", "algorithm"), [("walk", "go2", "soft_q"), ("turn_valve", "dclaw", "sac_value")]
+)
+def test_an_algorithm_without_a_recipe_takes_the_recipes_other_settings(task, robot, algorithm):
     from robot_rl.commands.config_files import recipe
 
-    recommended, other = recipe("walk", "go2"), recipe("walk", "go2", algorithm)
-    assert recipe("walk", "go2", "sac") == recommended
-    assert other == {section: recommended[section] for section in ("task", "trainer")}
+    recommended, other = recipe(task, robot), recipe(task, robot, algorithm)
+    assert recipe(task, robot, "sac") == recommended
+    assert other == {section: recommended[section] for section in recommended if section not in ("algorithm", "sac")}
 
 
 @pytest.mark.parametrize(("algorithm", "knows_more"), [(None, True), ("sac", True), ("sac_value", False)])
@@ -370,6 +372,7 @@ SEEING_HAND = {"robot": "dclaw", "task": {"name": "turn_valve"}, "observation": 
         ({"randomize": "mild", "begin_with": "runs/plain"}, ["walk-go2"]),
         ({"robot": "minitaur", "randomize": "mild"}, ["walk-minitaur", "walk-minitaur-randomized"]),
         ({"robot": "minitaur", "algorithm": "ppo"}, ["walk-ppo"]),
+        ({"robot": "minitaur", "algorithm": "sac_value"}, ["walk-sac_value"]),
         ({"robot": "planar_arm", "task": {"name": "reach"}, "randomize": "mild"}, ["reach-planar_arm"]),
         ({"observation": {"camera": True}}, ["walk-go2"]),
         (SEEING_HAND, ["turn_valve-dclaw", "turn_valve-dclaw-camera"]),
