@@ -1,30 +1,33 @@
 """Go2 learns to walk with each learner: the same number of steps, and the same time.
 
-    python benchmarks/learners.py --steps 300000 --minutes 10 --out learners
-    python benchmarks/learners.py --algorithm ppo td3 --out learners
-    python benchmarks/learners.py --table --out learners
+    python benchmarks/learners.py --seeds 0 1 2 --out learners.jsonl
+    python benchmarks/learners.py --algorithm ppo trpo --evaluations 20000 --out learners.jsonl
+    python benchmarks/learners.py --table --out learners.jsonl
 
 Every learner gets the settings that `robot-rl train walk --robot go2 --algorithm NAME` would give it, the number of
-robots in step included, and one run that ends after `--steps` steps or `--minutes` minutes, whichever is later: at
-equal steps and at equal time the returns are read off its curve, each time the last evaluation that was not after it.
-A run that was cut short goes on from its last checkpoint; one that is finished is not run again. Learners run one
-after another, so do not let anything else run beside them: time is part of what is measured. Evaluations cost none of
-it; starting the workers of A3C does.
+robots in step included, and one training per seed that ends after `--steps` steps or `--minutes` minutes, whichever is
+later: at equal steps and at equal time the returns are read off its curve, each time the last evaluation that was not
+after it. Trainings run one after another, so let nothing else run beside them: time is part of what is measured.
+Evaluations cost none of it; starting the workers of A3C does.
 
-Writes OUT/learners.json, OUT/learners.md (the table) and OUT/learners.png (both curves).
+One line of JSON for every finished training goes to --out; what is in there is not trained again, and a training that
+was cut short goes on from its checkpoint, kept beside that file. Prints the table, and draws both curves beside --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import shutil
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tables import markdown, over_seeds
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.commands.config_files import layered, recipe
@@ -36,6 +39,7 @@ from robot_rl.settings import from_mapping
 from robot_rl.training.checkpoint import latest_checkpoint, load_values
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
+from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run, versions
 from robot_rl.training.trainer import TrainerSettings, train
 from robot_rl.training.worker_trainer import train_with_workers, workers_of
@@ -92,9 +96,7 @@ def run_one(algorithm: str, seed: int, steps: int, seconds: float, evaluations: 
     if not enough:
         curve = [point for point in curve if point["steps"] <= saved]  # what came after is made again
     before = curve[-1]["seconds"] if curve else 0.0
-    inner = deterministic_evaluation(
-        lambda: make_env(config.spec(), config.make_task()), settings.evaluation_episodes
-    )
+    inner = deterministic_evaluation(lambda: make_env(config.spec(), config.make_task()), settings.evaluation_episodes)
     clock = Stopwatch(before)
 
     def evaluate(learner: Learner) -> dict[str, float]:
@@ -161,35 +163,57 @@ class Stopwatch:
         self.seconds += time.monotonic() - self._started
 
 
-def last_before(curve: list[dict[str, float]], axis: str, limit: float) -> float:
-    """The return of the last evaluation up to a limit of `steps` or `seconds`; NaN if there is none."""
-    returns = [point["return"] for point in curve if point[axis] <= limit]
-    return returns[-1] if returns else math.nan
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The finished trainings of a results file; none if there is no file."""
+    return read_metrics(path) if path.exists() else []
 
 
-def table(results: list[dict[str, Any]], steps: int, seconds: float) -> str:
-    """A Markdown table, the best at equal steps first."""
+def by_algorithm(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The trainings of each learner, by seed."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for result in sorted(results, key=lambda result: result["seed"]):
+        found.setdefault(result["algorithm"], []).append(result)
+    return found
+
+
+def last_before(curve: Sequence[Mapping[str, float]], axis: str, limit: float) -> Mapping[str, float] | None:
+    """The last evaluation up to a limit of `steps` or `seconds`; None if there is none."""
+    found = [point for point in curve if point[axis] <= limit]
+    return found[-1] if found else None
+
+
+def table(results: Sequence[Mapping[str, Any]], steps: int, seconds: float) -> str:
+    """In Markdown, the best at equal steps first; learners with an evaluation up to both limits."""
     rows = []
-    for result in results:
-        curve = result["curve"]
-        within = [point for point in curve if point["steps"] <= steps]
-        rows.append(
-            (
-                last_before(curve, "steps", steps),
-                f"| {result['algorithm']} | {result['robots']} | {last_before(curve, 'steps', steps):.0f} | "
-                f"{within[-1]['seconds'] if within else math.nan:.0f} | {last_before(curve, 'seconds', seconds):.0f} | "
-                f"{max((p['steps'] for p in curve if p['seconds'] <= seconds), default=0):,} |",
-            )
+    for algorithm, mine in by_algorithm(results).items():
+        at_steps = {line["seed"]: last_before(line["curve"], "steps", steps) for line in mine}
+        in_time = {line["seed"]: last_before(line["curve"], "seconds", seconds) for line in mine}
+        there = {seed: point for seed, point in at_steps.items() if point}
+        then = {seed: point for seed, point in in_time.items() if point}
+        if len(there) < len(mine) or len(then) < len(mine):
+            continue
+        cells = (
+            f"`{algorithm}`",
+            str(mine[0]["robots"]),
+            over_seeds({seed: point["return"] for seed, point in there.items()}),
+            f"{statistics.mean(point['seconds'] for point in there.values()):.0f}",
+            over_seeds({seed: point["return"] for seed, point in then.items()}),
+            f"{statistics.mean(point['steps'] for point in then.values()):,.0f}",
         )
-    head = (
-        f"| learner | robots in step | return at {steps:,} steps | s for them | return after {seconds:.0f} s | "
-        "steps in that time |\n|---|---|---|---|---|---|"
+        rows.append((statistics.mean(point["return"] for point in there.values()), cells))
+    heads = (
+        "learner",
+        "robots in step",
+        f"return at {steps:,} steps: mean ± deviation (seeds 0, 1, ...)",
+        "s for them",
+        f"return after {seconds:.0f} s",
+        "steps in that time",
     )
-    return "\n".join([head, *(line for _, line in sorted(rows, key=lambda row: -row[0]))])
+    return markdown(heads, [cells for _, cells in sorted(rows, reverse=True)])
 
 
-def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Return against steps, and against seconds of training."""
+def plot(results: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Return against steps, and against seconds of training: mean over the seeds, least and greatest as a band."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -197,14 +221,19 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     both = figure.subplots(1, 2, sharey=True)
     for axes, axis, label in zip(both, ("steps", "seconds"), ("environment steps", "s of training"), strict=True):
-        for result in results:
-            points = result["curve"]
-            axes.plot([p[axis] for p in points], [p["return"] for p in points], label=result["algorithm"])
+        for algorithm, mine in by_algorithm(results).items():
+            # The curves of one learner have their evaluations at the same steps, but not equally many.
+            points = list(zip(*(line["curve"] for line in mine), strict=False))
+            where = [statistics.mean(point[axis] for point in several) for several in points]
+            returns = [[point["return"] for point in several] for several in points]
+            (line,) = axes.plot(where, [statistics.mean(several) for several in returns], label=algorithm)
+            band = ([min(several) for several in returns], [max(several) for several in returns])
+            axes.fill_between(where, *band, color=line.get_color(), alpha=0.15, linewidth=0)
         axes.set_xlabel(label)
         axes.grid(alpha=0.3)
     both[0].set_xscale("log")  # the learners from a replay make a fraction of the others' steps
     both[0].set_ylabel(f"return of {TASK} on {ROBOT}")
-    both[0].legend(frameon=False)
+    figure.legend(*both[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.savefig(path)
 
 
@@ -214,30 +243,26 @@ def main() -> int:
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--algorithm", nargs="+", choices=list(ALGORITHMS), default=list(ALGORITHMS), help="learners")
-    parser.add_argument("--steps", type=int, default=300_000, help="at which all are compared")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training, after which all are compared")
-    parser.add_argument("--evaluations", type=int, default=5_000, help="steps between two evaluations")
-    parser.add_argument("--seed", type=int, default=0, help="of everything")
-    parser.add_argument("--out", type=Path, default=Path("learners"), help="folder")
-    parser.add_argument("--table", action="store_true", help="table and plot of what is there, run nothing")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of everything, one training each")
+    parser.add_argument("--steps", type=int, default=20_000, help="at which all are compared")
+    parser.add_argument("--minutes", type=float, default=1.5, help="of training, after which all are compared")
+    parser.add_argument("--evaluations", type=int, default=2_500, help="steps between two evaluations")
+    parser.add_argument("--out", type=Path, default=Path("learners.jsonl"), help="results, appended to")
+    parser.add_argument("--table", action="store_true", help="table and plot of what is there, train nothing")
     arguments = parser.parse_args()
-    out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-    record = out / "learners.json"
-    found = {result["algorithm"]: result for result in (json.loads(record.read_text()) if record.exists() else [])}
-    seconds = 60.0 * arguments.minutes
-    if not arguments.table:
+    out, seconds = arguments.out, 60.0 * arguments.minutes
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for seed in [] if arguments.table else arguments.seeds:
         for algorithm in arguments.algorithm:
-            folder = out / f"{algorithm}_s{arguments.seed}"
-            found[algorithm] = run_one(
-                algorithm, arguments.seed, arguments.steps, seconds, arguments.evaluations, folder
-            )
-            replace_file(record, to_json(list(found.values())))
-    results = list(found.values())
-    text = table(results, arguments.steps, seconds)
-    replace_file(out / "learners.md", f"{text}\n".encode())
-    plot(results, out / "learners.png")
-    print(text)
+            if any((line["algorithm"], line["seed"]) == (algorithm, seed) for line in read_results(out)):
+                continue
+            folder = out.with_suffix("") / f"{algorithm}_s{seed}_{arguments.evaluations}"
+            found = run_one(algorithm, seed, arguments.steps, seconds, arguments.evaluations, folder)
+            with open(out, "a") as file:
+                file.write(json.dumps(found) + "\n")
+            shutil.rmtree(folder)
+    print(table(read_results(out), arguments.steps, seconds))
+    plot(read_results(out), out.with_suffix(".png"))
     return 0
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import learners
 import returns
 import sample_efficiency
 import update_speed
@@ -47,10 +48,15 @@ def _returns_from_a_replay() -> str:
     return returns.table([line for line in found if line["uncounted"]], marks=(100_000, 300_000))
 
 
+def _learners() -> str:
+    return learners.table(learners.read_results(RESULTS / "learners.jsonl"), steps=20_000, seconds=90.0)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "update_speed": _update_speed,
     "steps_to_walk": _steps_to_walk,
     "few_steps": _few_steps,
+    "learners": _learners,
     "returns_on_policy": _returns_on_policy,
     "returns_from_a_replay": _returns_from_a_replay,
 }
