@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tables import read_lines
 
 from policies.composed_q import ComposedQ
 from policies.correction import CorrectionSettings
@@ -44,7 +45,6 @@ from robot_rl.make import make_env
 from robot_rl.settings import from_mapping
 from robot_rl.spec_file import load_robot
 from robot_rl.training.checkpoint import latest_checkpoint, load_checkpoint
-from robot_rl.training.metrics import read_metrics
 from robot_rl.training.replay import Replay
 from robot_rl.training.run import Run, versions
 from robot_rl.training.trainer import TrainerSettings
@@ -173,7 +173,7 @@ class Judge:
             new_steps: what it costs beyond the skills.
         """
         about = {**self._about, "policy": policy}
-        if any(all(line[key] == value for key, value in about.items()) for line in read_results(self._results)):
+        if any(all(line[key] == value for key, value in about.items()) for line in read_lines(self._results)):
             return
         found = evaluate(self._env, make(), self._about["episodes"]).summary()
         line = {**about, "new_steps": new_steps, **found, "versions": versions()}
@@ -253,11 +253,6 @@ def composed(folder: Path, names: Sequence[str]) -> dict[str, Callable[[], Act]]
     }
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The lines of an output file; none if there is no file."""
-    return read_metrics(path) if path.exists() else []
-
-
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table over the seeds; shares of the full training's return, seed by seed, and above that of idling."""
     returns = {(line["seed"], line["policy"]): line["return"] for line in results}
@@ -305,7 +300,7 @@ def main() -> int:
             run_seed(problem, seed, arguments.steps, arguments.episodes, arguments.out)
     wanted = {"task": problem.task, "robot": problem.robot, "skill_steps": arguments.steps}
     wanted["episodes"] = arguments.episodes
-    lines = read_results(arguments.out / RESULTS)
+    lines = read_lines(arguments.out / RESULTS)
     print(table([line for line in lines if all(line[key] == value for key, value in wanted.items())]))
     return 0
 

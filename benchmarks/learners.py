@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tables import markdown, over_seeds
+from tables import markdown, over_seeds, read_lines
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.commands.config_files import layered, recipe
@@ -39,7 +39,6 @@ from robot_rl.settings import from_mapping
 from robot_rl.training.checkpoint import latest_checkpoint, load_values
 from robot_rl.training.evaluation import deterministic_evaluation
 from robot_rl.training.files import replace_file, to_json
-from robot_rl.training.metrics import read_metrics
 from robot_rl.training.run import Run, versions
 from robot_rl.training.trainer import TrainerSettings, train
 from robot_rl.training.worker_trainer import train_with_workers, workers_of
@@ -163,11 +162,6 @@ class Stopwatch:
         self.seconds += time.monotonic() - self._started
 
 
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The finished trainings of a results file; none if there is no file."""
-    return read_metrics(path) if path.exists() else []
-
-
 def by_algorithm(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """The trainings of each learner, by seed."""
     found: dict[str, list[Mapping[str, Any]]] = {}
@@ -254,15 +248,15 @@ def main() -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     for seed in [] if arguments.table else arguments.seeds:
         for algorithm in arguments.algorithm:
-            if any((line["algorithm"], line["seed"]) == (algorithm, seed) for line in read_results(out)):
+            if any((line["algorithm"], line["seed"]) == (algorithm, seed) for line in read_lines(out)):
                 continue
             folder = out.with_suffix("") / f"{algorithm}_s{seed}_{arguments.evaluations}"
             found = run_one(algorithm, seed, arguments.steps, seconds, arguments.evaluations, folder)
             with open(out, "a") as file:
                 file.write(json.dumps(found) + "\n")
             shutil.rmtree(folder)
-    print(table(read_results(out), arguments.steps, seconds))
-    plot(read_results(out), out.with_suffix(".png"))
+    print(table(read_lines(out), arguments.steps, seconds))
+    plot(read_lines(out), out.with_suffix(".png"))
     return 0
 
 

@@ -16,6 +16,7 @@ import learners
 import returns
 import sample_efficiency
 import update_speed
+from tables import read_lines
 
 from robot_rl.training.metrics import read_metrics
 
@@ -49,7 +50,7 @@ def _returns_from_a_replay() -> str:
 
 
 def _learners() -> str:
-    return learners.table(learners.read_results(RESULTS / "learners.jsonl"), steps=20_000, seconds=90.0)
+    return learners.table(read_lines(RESULTS / "learners.jsonl"), steps=20_000, seconds=90.0)
 
 
 TABLES: Mapping[str, Callable[[], str]] = {

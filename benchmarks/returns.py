@@ -38,7 +38,7 @@ import gymnasium
 import numpy as np
 import yaml
 from gymnasium.vector import SyncVectorEnv
-from tables import markdown, over_seeds
+from tables import markdown, over_seeds, read_lines
 
 from robot_rl.algorithms.learner import Learner
 from robot_rl.algorithms.on_policy import OnPolicy
@@ -159,7 +159,7 @@ def at_marks(curve: dict[int, float], uncounted: int) -> dict[str, float]:
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished runs of an output file; none if there is no file."""
     missing = {"algorithm": "sac", "envs": 1, "settings": {}, "uncounted": 0}
-    return [{**missing, **line} for line in (read_metrics(path) if path.exists() else [])]
+    return [{**missing, **line} for line in read_lines(path)]
 
 
 def title(result: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ from typing import Any
 
 import gymnasium
 import yaml
-from tables import markdown, over_seeds
+from tables import markdown, over_seeds, read_lines
 from walking import EPISODES, Verdict, Walks, judge
 
 from robot_rl.algorithms.learner import Learner
@@ -223,7 +223,7 @@ def returns_table(results: Sequence[Mapping[str, Any]], marks: Sequence[int] = M
 
 def read_results(path: Path) -> list[dict[str, Any]]:
     """The finished trainings of a results file; none if there is no file."""
-    return [{"repeat": 1, **line} for line in (read_metrics(path) if path.exists() else [])]
+    return [{"repeat": 1, **line} for line in read_lines(path)]
 
 
 def settings_of(given: list[str]) -> dict[str, Any]:

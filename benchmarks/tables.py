@@ -1,9 +1,13 @@
-"""What the tables of several benchmarks share."""
+"""What the tables of several benchmarks share, and the files that they come from."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from robot_rl.training.metrics import read_metrics
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -23,3 +27,8 @@ def over_seeds(values: Mapping[int, float]) -> str:
     counted = seeds == list(range(len(seeds)))
     each = ", ".join(f"{values[seed]:.0f}" if counted else f"seed {seed}: {values[seed]:.0f}" for seed in seeds)
     return f"{statistics.mean(values.values()):.0f}{spread} ({each})"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a results file; none if there is no file."""
+    return read_metrics(path) if path.exists() else []
